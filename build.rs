@@ -1,0 +1,33 @@
+//! Compiles `proto/` with protox, so that building needs no `protoc`.
+
+use std::{env, error::Error, fs, path::PathBuf};
+
+fn main() -> Result<(), Box<dyn Error>> {
+    println!("cargo::rerun-if-changed=proto");
+    let mut sources = Vec::new();
+    for entry in fs::read_dir("proto/vllm_adapter/v1")? {
+        sources.push(entry?.path());
+    }
+    sources.sort();
+
+    let mut compiler = protox::Compiler::new(["proto"])?;
+    compiler.include_source_info(true).include_imports(true);
+    compiler.open_files(&sources)?;
+
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is how cargo talks to a build script"
+    )]
+    let out = PathBuf::from(env::var("OUT_DIR")?);
+    // Kept beside the code for server reflection.
+    fs::write(
+        out.join("descriptor_set.bin"),
+        compiler.encode_file_descriptor_set(),
+    )?;
+
+    tonic_prost_build::configure()
+        .bytes(".")
+        .build_transport(false)
+        .compile_fds(compiler.file_descriptor_set())?;
+    Ok(())
+}

@@ -1,0 +1,465 @@
+//! The flags and their variables; the comments here are what `--help` prints.
+
+use std::{
+    collections::BTreeSet,
+    ffi::OsString,
+    net::{SocketAddr, ToSocketAddrs},
+    path::Path,
+};
+
+use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand};
+use secrecy::SecretString;
+use url::Url;
+
+use super::{
+    Config, Faults, Limits, Log, Policy, Server, Upstream, dotenv,
+    value::{self, Collector},
+};
+
+/// Serves vLLM's chat and text completions over gRPC.
+///
+/// Every flag has an environment variable, and a `.env` file in the working directory may set those that the
+/// environment lacks. Durations carry a unit (500ms, 2s, 5m) and sizes may (64KiB, 32MiB); `off` switches a limit off
+/// where it says so.
+#[derive(Debug, Parser)]
+#[command(name = "vllm-grpc-adapter", version, max_term_width = 100)]
+pub struct Args {
+    /// What to run; without it, the adapter itself.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+
+    /// Address and port to serve gRPC on.
+    #[arg(
+        long,
+        env = "ADAPTER_LISTEN",
+        default_value = "127.0.0.1:50051",
+        global = true,
+        value_name = "ADDRESS"
+    )]
+    listen: String,
+    /// Base URL of the vLLM, as the OpenAI SDK takes it.
+    #[arg(
+        long,
+        env = "ADAPTER_UPSTREAM",
+        default_value = "http://localhost:8000/v1",
+        value_name = "URL"
+    )]
+    upstream: String,
+    /// Bearer key for the upstream; an empty one counts as none.
+    #[arg(
+        long = "upstream-api-key",
+        env = "OPENAI_API_KEY",
+        hide_env_values = true,
+        hide_default_value = true,
+        value_name = "KEY"
+    )]
+    api_key: Option<SecretString>,
+    /// Model of a request that names none. Unset: the upstream's own default.
+    #[arg(long, env = "ADAPTER_DEFAULT_MODEL", value_name = "MODEL")]
+    default_model: Option<String>,
+
+    /// Keys that `extra_body_json` may carry, separated by commas.
+    #[arg(
+        long,
+        env = "ADAPTER_ALLOW_EXTRA_BODY",
+        value_delimiter = ',',
+        value_name = "KEYS"
+    )]
+    allow_extra_body: Vec<String>,
+    /// Fields of the upstream's answer that `extension_keys` may name, separated by commas.
+    #[arg(
+        long,
+        env = "ADAPTER_ALLOW_EXTENSIONS",
+        value_delimiter = ',',
+        value_name = "KEYS"
+    )]
+    allow_extensions: Vec<String>,
+    /// Hosts that the upstream may fetch media from, separated by commas; `*` is any host.
+    #[arg(
+        long,
+        env = "ADAPTER_ALLOW_MEDIA_HOSTS",
+        value_delimiter = ',',
+        value_name = "HOSTS"
+    )]
+    allow_media_hosts: Vec<String>,
+
+    /// Longest time to reach the upstream.
+    #[arg(
+        long,
+        env = "ADAPTER_CONNECT_TIMEOUT",
+        default_value = "2s",
+        global = true,
+        value_name = "DURATION"
+    )]
+    connect_timeout: String,
+    /// Longest time from a request to the first event of its stream; `off` waits.
+    #[arg(
+        long,
+        env = "ADAPTER_FIRST_TOKEN_TIMEOUT",
+        default_value = "off",
+        global = true,
+        value_name = "DURATION"
+    )]
+    first_token_timeout: String,
+    /// Longest silence between two events of a stream, once begun; `off` waits. Comments are no events.
+    #[arg(
+        long,
+        env = "ADAPTER_TOKEN_IDLE_TIMEOUT",
+        default_value = "60s",
+        global = true,
+        value_name = "DURATION"
+    )]
+    token_idle_timeout: String,
+    /// Longest time of a whole call; `off` leaves it to the caller's deadline, which always holds.
+    #[arg(
+        long,
+        env = "ADAPTER_MAX_DURATION",
+        default_value = "off",
+        global = true,
+        value_name = "DURATION"
+    )]
+    max_duration: String,
+    /// Time after which a caller that does not read its stream is cut; `off` waits.
+    #[arg(
+        long,
+        env = "ADAPTER_WRITE_STALL_TIMEOUT",
+        default_value = "60s",
+        global = true,
+        value_name = "DURATION"
+    )]
+    write_stall_timeout: String,
+    /// Time after SIGTERM or SIGINT in which new connections are still served.
+    #[arg(
+        long,
+        env = "ADAPTER_DRAIN_DELAY",
+        default_value = "5s",
+        global = true,
+        value_name = "DURATION"
+    )]
+    drain_delay: String,
+    /// Time after that until running calls are ended.
+    #[arg(
+        long,
+        env = "ADAPTER_DRAIN_TIMEOUT",
+        default_value = "120s",
+        global = true,
+        value_name = "DURATION"
+    )]
+    drain_timeout: String,
+    /// Time between HTTP/2 pings, which find dead callers; `off` sends none.
+    #[arg(
+        long,
+        env = "ADAPTER_KEEPALIVE_INTERVAL",
+        default_value = "30s",
+        global = true,
+        value_name = "DURATION"
+    )]
+    keepalive_interval: String,
+    /// Time that a caller has to answer a ping.
+    #[arg(
+        long,
+        env = "ADAPTER_KEEPALIVE_TIMEOUT",
+        default_value = "10s",
+        global = true,
+        value_name = "DURATION"
+    )]
+    keepalive_timeout: String,
+    /// Age, ±10 %, at which a connection is told to go away, so that load is spread anew; `off` lets it grow old.
+    #[arg(
+        long,
+        env = "ADAPTER_MAX_CONNECTION_AGE",
+        default_value = "off",
+        global = true,
+        value_name = "DURATION"
+    )]
+    max_connection_age: String,
+    /// Time after that until its streams are ended; `off` waits for them.
+    #[arg(
+        long,
+        env = "ADAPTER_MAX_CONNECTION_AGE_GRACE",
+        default_value = "120s",
+        global = true,
+        value_name = "DURATION"
+    )]
+    max_connection_age_grace: String,
+    /// Connections open at once.
+    #[arg(
+        long,
+        env = "ADAPTER_MAX_CONNECTIONS",
+        default_value = "10000",
+        global = true,
+        value_name = "COUNT"
+    )]
+    max_connections: String,
+    /// Calls open at once on one connection.
+    #[arg(
+        long,
+        env = "ADAPTER_MAX_STREAMS_PER_CONNECTION",
+        default_value = "256",
+        global = true,
+        value_name = "COUNT"
+    )]
+    max_streams_per_connection: String,
+    /// Largest gRPC message that a caller may send.
+    #[arg(
+        long,
+        env = "ADAPTER_MAX_REQUEST_BYTES",
+        default_value = "32MiB",
+        global = true,
+        value_name = "SIZE"
+    )]
+    max_request_bytes: String,
+    /// Largest gRPC message that a caller is sent.
+    #[arg(
+        long,
+        env = "ADAPTER_MAX_RESPONSE_BYTES",
+        default_value = "32MiB",
+        global = true,
+        value_name = "SIZE"
+    )]
+    max_response_bytes: String,
+    /// Largest server-sent event of the upstream.
+    #[arg(
+        long,
+        env = "ADAPTER_MAX_EVENT_BYTES",
+        default_value = "1MiB",
+        global = true,
+        value_name = "SIZE"
+    )]
+    max_event_bytes: String,
+    /// Largest JSON body of the upstream.
+    #[arg(
+        long,
+        env = "ADAPTER_MAX_BODY_BYTES",
+        default_value = "32MiB",
+        global = true,
+        value_name = "SIZE"
+    )]
+    max_body_bytes: String,
+    /// Time after which an idle connection to the upstream is dropped; vLLM closes it after 5s.
+    #[arg(
+        long,
+        env = "ADAPTER_UPSTREAM_IDLE_TIMEOUT",
+        default_value = "3s",
+        global = true,
+        value_name = "DURATION"
+    )]
+    upstream_idle_timeout: String,
+
+    /// Serves no reflection, which grpcurl and the like ask for the contract.
+    #[arg(long, env = "ADAPTER_NO_REFLECTION", action = ArgAction::SetTrue, global = true)]
+    no_reflection: bool,
+    /// What to log, as `warn`, `info` or `vllm_grpc_adapter=debug`.
+    #[arg(
+        long,
+        env = "ADAPTER_LOG",
+        default_value = "info",
+        global = true,
+        value_name = "FILTER"
+    )]
+    log: String,
+    /// Logs one JSON object a line.
+    #[arg(long, env = "ADAPTER_LOG_JSON", action = ArgAction::SetTrue, global = true)]
+    log_json: bool,
+}
+
+/// What to run in place of the adapter before a vLLM.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Serves before a simulated vLLM inside this process, so that no GPU is needed to try it.
+    Demo,
+}
+
+// === impl Args ===
+
+impl Args {
+    /// Reads the command line, the environment, and the `.env` file of the working directory.
+    ///
+    /// # Errors
+    ///
+    /// What clap says of the command line, `--help` and `--version` among it.
+    pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+        let command = dotenv::apply(Self::command(), Path::new(".env"))
+            .map_err(|fault| Self::command().error(clap::error::ErrorKind::Io, fault))?;
+        let matches = command.try_get_matches_from(arguments)?;
+        Self::from_arg_matches(&matches)
+    }
+}
+
+/// What the arguments mean, or all that is wrong with them.
+pub(super) fn check(args: Args) -> Result<Config, Faults> {
+    let mut faults = Collector::default();
+    let listen = faults.keep("listen", address(&args.listen));
+    let upstream = upstream(&args, &mut faults);
+    let limits = limits(&args, &mut faults);
+    let log = faults.keep("log", filter(&args.log)).map(|filter| Log {
+        filter,
+        json: args.log_json,
+    });
+    let server = server(&args, &mut faults);
+    let policy = Policy {
+        default_model: args.default_model.filter(|model| !model.is_empty()),
+        extra_body_keys: names(args.allow_extra_body),
+        extension_keys: names(args.allow_extensions),
+        media_hosts: names(args.allow_media_hosts)
+            .iter()
+            .map(|host| host.to_ascii_lowercase())
+            .collect(),
+    };
+    let whole = || {
+        Some(Config {
+            listen: listen?,
+            server: server?,
+            upstream: upstream?,
+            limits: limits?,
+            policy,
+            log: log?,
+        })
+    };
+    let whole = whole();
+    faults.finish(whole)
+}
+
+fn server(args: &Args, faults: &mut Collector) -> Option<Server> {
+    let max_request_bytes = faults.keep("max-request-bytes", value::bytes(&args.max_request_bytes));
+    let max_response_bytes =
+        faults.keep("max-response-bytes", value::bytes(&args.max_response_bytes));
+    let max_connections = faults.keep("max-connections", value::count(&args.max_connections));
+    let max_streams = faults.keep(
+        "max-streams-per-connection",
+        value::count(&args.max_streams_per_connection),
+    );
+    let keepalive_interval = faults.keep(
+        "keepalive-interval",
+        value::duration_or_off(&args.keepalive_interval),
+    );
+    let keepalive_timeout = faults.keep(
+        "keepalive-timeout",
+        value::duration(&args.keepalive_timeout),
+    );
+    let age = faults.keep(
+        "max-connection-age",
+        value::duration_or_off(&args.max_connection_age),
+    );
+    let grace = faults.keep(
+        "max-connection-age-grace",
+        value::duration_or_off(&args.max_connection_age_grace),
+    );
+    let stall = faults.keep(
+        "write-stall-timeout",
+        value::duration_or_off(&args.write_stall_timeout),
+    );
+    let drain_delay = faults.keep("drain-delay", value::duration_or_zero(&args.drain_delay));
+    let drain_timeout = faults.keep(
+        "drain-timeout",
+        value::duration_or_zero(&args.drain_timeout),
+    );
+    Some(Server {
+        max_request_bytes: max_request_bytes?,
+        max_response_bytes: max_response_bytes?,
+        max_connections: max_connections?,
+        max_streams_per_connection: max_streams?,
+        keepalive_interval: keepalive_interval?,
+        keepalive_timeout: keepalive_timeout?,
+        max_connection_age: age?,
+        max_connection_age_grace: grace?,
+        write_stall_timeout: stall?,
+        drain_delay: drain_delay?,
+        drain_timeout: drain_timeout?,
+        reflection: !args.no_reflection,
+    })
+}
+
+fn upstream(args: &Args, faults: &mut Collector) -> Option<Upstream> {
+    let base_url = faults.keep("upstream", base_url(&args.upstream));
+    let api_key = faults.keep("upstream-api-key", api_key(args.api_key.clone()));
+    let connect_timeout = faults.keep("connect-timeout", value::duration(&args.connect_timeout));
+    let idle_timeout = faults.keep(
+        "upstream-idle-timeout",
+        value::duration(&args.upstream_idle_timeout),
+    );
+    let max_event_bytes = faults.keep("max-event-bytes", value::bytes(&args.max_event_bytes));
+    let max_body_bytes = faults.keep("max-body-bytes", value::bytes(&args.max_body_bytes));
+    Some(Upstream {
+        base_url: base_url?,
+        api_key: api_key?,
+        connect_timeout: connect_timeout?,
+        idle_timeout: idle_timeout?,
+        max_event_bytes: max_event_bytes?,
+        max_body_bytes: max_body_bytes?,
+    })
+}
+
+fn limits(args: &Args, faults: &mut Collector) -> Option<Limits> {
+    let first_token = faults.keep(
+        "first-token-timeout",
+        value::duration_or_off(&args.first_token_timeout),
+    );
+    let token_idle = faults.keep(
+        "token-idle-timeout",
+        value::duration_or_off(&args.token_idle_timeout),
+    );
+    let max_duration = faults.keep("max-duration", value::duration_or_off(&args.max_duration));
+    Some(Limits {
+        first_token: first_token?,
+        token_idle: token_idle?,
+        max_duration: max_duration?,
+    })
+}
+
+/// An address and port; a name is looked up.
+fn address(text: &str) -> Result<SocketAddr, String> {
+    let fault =
+        || format!("{text:?} is not an address and a port, as 0.0.0.0:50051 or [::1]:50051");
+    text.to_socket_addrs()
+        .map_err(|_unknown| fault())?
+        .next()
+        .ok_or_else(fault)
+}
+
+/// A base URL without a trailing slash, a query or a fragment.
+fn base_url(text: &str) -> Result<Url, String> {
+    let fault = |why: &str| format!("not a base URL, as http://localhost:8000/v1: {why}");
+    let mut url: Url = text
+        .parse()
+        .map_err(|error: url::ParseError| fault(&error.to_string()))?;
+    if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
+        return Err(fault("it needs http or https and a host"));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(fault("a key belongs into OPENAI_API_KEY, not into the URL"));
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err(fault("it has a query or a fragment"));
+    }
+    let path = url.path().trim_end_matches('/').to_owned();
+    url.set_path(&path);
+    Ok(url)
+}
+
+/// A key that can stand in a header; an empty one counts as none.
+fn api_key(key: Option<SecretString>) -> Result<Option<SecretString>, String> {
+    use secrecy::ExposeSecret;
+    let Some(key) = key else { return Ok(None) };
+    let text = key.expose_secret().trim();
+    if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err("holds a character that a header cannot carry".to_owned());
+    }
+    Ok((!text.is_empty()).then(|| SecretString::from(text)))
+}
+
+/// A log filter.
+fn filter(text: &str) -> Result<String, String> {
+    match text.parse::<tracing_subscriber::EnvFilter>() {
+        Ok(_) => Ok(text.to_owned()),
+        Err(error) => Err(format!("{text:?} is not a log filter: {error}")),
+    }
+}
+
+/// The names of a list, without spaces and empty ones.
+fn names(list: Vec<String>) -> BTreeSet<String> {
+    list.iter()
+        .map(|name| name.trim().to_owned())
+        .filter(|name| !name.is_empty())
+        .collect()
+}

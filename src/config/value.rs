@@ -1,0 +1,131 @@
+//! Reads single values, and collects what is wrong with them.
+
+use std::{fmt::Display, time::Duration};
+
+use super::Faults;
+
+/// The faults found so far.
+#[derive(Debug, Default)]
+pub(super) struct Collector(Vec<String>);
+
+impl Collector {
+    /// Keeps the value, or the fault under its flag's name.
+    pub(super) fn keep<T, E: Display>(&mut self, flag: &str, value: Result<T, E>) -> Option<T> {
+        value
+            .map_err(|error| self.0.push(format!("--{flag}: {error}")))
+            .ok()
+    }
+
+    /// The configuration, if it is whole and nothing was wrong.
+    pub(super) fn finish<T>(self, whole: Option<T>) -> Result<T, Faults> {
+        match whole {
+            Some(whole) if self.0.is_empty() => Ok(whole),
+            _ => Err(Faults(self.0)),
+        }
+    }
+}
+
+/// A duration with its unit, as `2s` or `1m 30s`, above zero.
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(Duration::ZERO) => Err(format!("{text:?} is no time at all")),
+        Ok(duration) => Ok(duration),
+        Err(_) => Err(format!(
+            "{text:?} is not a duration with a unit, as 500ms, 2s or 5m"
+        )),
+    }
+}
+
+/// A duration that may be zero.
+pub(super) fn duration_or_zero(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(duration) => Ok(duration),
+        Err(_) => Err(format!(
+            "{text:?} is not a duration with a unit, as 0s, 2s or 5m"
+        )),
+    }
+}
+
+/// A duration, or `off`.
+pub(super) fn duration_or_off(text: &str) -> Result<Option<Duration>, String> {
+    if text == "off" {
+        return Ok(None);
+    }
+    match humantime::parse_duration(text) {
+        Ok(Duration::ZERO) => Err(format!(
+            "{text:?} is no time at all; write `off` to switch it off"
+        )),
+        Ok(duration) => Ok(Some(duration)),
+        Err(_) => Err(format!(
+            "{text:?} is neither `off` nor a duration with a unit, as 500ms, 2s or 5m"
+        )),
+    }
+}
+
+/// A size in bytes, as `32MiB` or `4096`, above zero.
+pub(super) fn bytes(text: &str) -> Result<usize, String> {
+    let size: bytesize::ByteSize = text
+        .parse()
+        .map_err(|_unreadable| format!("{text:?} is not a size, as 65536, 64KiB or 32MiB"))?;
+    match usize::try_from(size.as_u64()) {
+        Ok(0) => Err(format!("{text:?} would let nothing through")),
+        Ok(size) if size <= MAX_BYTES => Ok(size),
+        _ => Err(format!("{text:?} is more than 2GiB")),
+    }
+}
+
+/// gRPC gives a message's length in 32 bits, and clients read it as a signed number.
+const MAX_BYTES: usize = 1 << 31;
+
+/// A whole number above zero.
+pub(super) fn count<T: std::str::FromStr + PartialEq + From<u8>>(text: &str) -> Result<T, String> {
+    match text.parse::<T>() {
+        Ok(count) if count != T::from(0) => Ok(count),
+        _ => Err(format!("{text:?} is not a whole number above 0")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_duration_needs_its_unit() {
+        let read = [
+            ("2s", Some(2000)),
+            ("500ms", Some(500)),
+            ("1m 30s", Some(90_000)),
+            ("2", None),
+            ("0s", None),
+        ];
+        for (text, millis) in read {
+            assert_eq!(
+                duration(text).ok(),
+                millis.map(Duration::from_millis),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn off_is_not_zero() {
+        assert_eq!(duration_or_off("off"), Ok(None));
+        assert_eq!(duration_or_off("1s"), Ok(Some(Duration::from_secs(1))));
+        assert!(duration_or_off("0s").is_err_and(|fault| fault.contains("`off`")));
+        assert_eq!(duration_or_zero("0s"), Ok(Duration::ZERO));
+    }
+
+    #[test]
+    fn sizes_have_units() {
+        let read = [
+            ("4096", Some(4096)),
+            ("64KiB", Some(65_536)),
+            ("0", None),
+            ("3GiB", None),
+            ("big", None),
+        ];
+        for (text, size) in read {
+            assert_eq!(bytes(text).ok(), size, "{text}");
+        }
+    }
+}

@@ -1,0 +1,19 @@
+//! A gRPC front for vLLM.
+//!
+//! The modules, in the order in which a request meets them:
+//!
+//! - [`config`]: flags and environment, checked.
+//! - [`server`]: the listener, its connections, and how they end.
+//! - [`service`]: the RPCs; deadlines, statuses, and one report for each call.
+//! - [`translate`]: the contract to the upstream's JSON, and back.
+//! - [`upstream`]: HTTP to vLLM, and the events of its answers.
+//! - [`openai`]: the upstream's JSON, as data.
+//! - [`sse`]: server-sent events from bytes.
+//! - [`proto`]: the contract, generated.
+//! - [`demo`]: a simulated vLLM, to try all this without a GPU.
+
+#![allow(dead_code, reason = "not wired yet")]
+pub mod config;
+mod openai;
+pub mod proto;
+mod translate;

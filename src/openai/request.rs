@@ -1,0 +1,355 @@
+//! Request bodies of `/v1/chat/completions` and `/v1/completions` (vLLM 0.33).
+//!
+//! A field that is `None` or empty is not sent, so that vLLM's own default holds.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+/// JSON text that is passed on as it is, so that key order and large numbers survive.
+pub(crate) type Json = Box<RawValue>;
+
+/// The body of a generation request.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub(crate) enum Request {
+    /// For `/v1/chat/completions`.
+    Chat(Box<ChatRequest>),
+    /// For `/v1/completions`.
+    Completion(Box<CompletionRequest>),
+}
+
+/// `ChatCompletionRequest`.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct ChatRequest {
+    pub(crate) messages: Vec<Message>,
+    #[serde(flatten)]
+    pub(crate) shared: Shared,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) tools: Vec<Tool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) tool_choice: Option<ToolChoice>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) parallel_tool_calls: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) logprobs: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) top_logprobs: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) reasoning_effort: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) include_reasoning: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) add_generation_prompt: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) continue_final_message: Option<bool>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) documents: Vec<BTreeMap<String, String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) chat_template_kwargs: Option<Json>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) return_prompt_text: Option<bool>,
+    /// Members of `extra_body_json`; none has the name of a field above.
+    #[serde(flatten)]
+    pub(crate) extra_body: BTreeMap<String, Json>,
+}
+
+/// `CompletionRequest`, with one prompt.
+#[derive(Debug, Serialize)]
+pub(crate) struct CompletionRequest {
+    pub(crate) prompt: Prompt,
+    #[serde(flatten)]
+    pub(crate) shared: Shared,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) suffix: Option<String>,
+    /// The number of likeliest tokens, where chat has a switch and a number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) logprobs: Option<i32>,
+    /// Members of `extra_body_json`; none has the name of a field above.
+    #[serde(flatten)]
+    pub(crate) extra_body: BTreeMap<String, Json>,
+}
+
+/// One prompt.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub(crate) enum Prompt {
+    Text(String),
+    TokenIds(Vec<i32>),
+}
+
+/// What both bodies have.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Shared {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) model: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) stream: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) stream_options: Option<StreamOptions>,
+    /// Sent to both routes; chat calls it deprecated, but every version from 0.6 on takes it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) max_tokens: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) temperature: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) top_p: Option<f64>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) stop: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) seed: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) n: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) top_k: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) min_p: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) frequency_penalty: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) presence_penalty: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) repetition_penalty: Option<f64>,
+    /// Keys become JSON strings, as vLLM expects them.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) logit_bias: BTreeMap<i32, f64>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) allowed_token_ids: Vec<i32>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) bad_words: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) use_beam_search: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) length_penalty: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) watermarking: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) min_tokens: Option<i32>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) stop_token_ids: Vec<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) ignore_eos: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) include_stop_str_in_output: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) repetition_detection: Option<RepetitionDetection>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) truncate_prompt_tokens: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) truncation_side: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) add_special_tokens: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) skip_special_tokens: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) spaces_between_special_tokens: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) echo: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) thinking_token_budget: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) response_format: Option<ResponseFormat>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) structured_outputs: Option<StructuredOutputs>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) logprob_token_ids: Vec<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) prompt_logprobs: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) return_token_ids: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) return_tokens_as_token_ids: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) priority: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) cache_salt: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) session_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) user: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) stream_interval: Option<i32>,
+}
+
+/// `StreamOptions`; only with `stream`.
+#[derive(Debug, Serialize)]
+pub(crate) struct StreamOptions {
+    pub(crate) include_usage: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) continuous_usage_stats: Option<bool>,
+}
+
+/// `RepetitionDetectionParams`.
+#[derive(Debug, Serialize)]
+pub(crate) struct RepetitionDetection {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) max_pattern_size: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) min_pattern_size: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) min_count: Option<i32>,
+}
+
+/// `AnyResponseFormat`.
+#[derive(Debug, Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub(crate) enum ResponseFormat {
+    JsonObject,
+    JsonSchema {
+        json_schema: JsonSchema,
+    },
+    /// Both forms: `format` of today, `structures` and `triggers` of old.
+    StructuralTag {
+        #[serde(flatten)]
+        tag: BTreeMap<String, Json>,
+    },
+}
+
+/// `JsonSchemaResponseFormat`.
+#[derive(Debug, Serialize)]
+pub(crate) struct JsonSchema {
+    /// Required by vLLM, and without effect.
+    pub(crate) name: &'static str,
+    pub(crate) schema: Json,
+}
+
+/// `StructuredOutputsParams`: one constraint, and options.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct StructuredOutputs {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) json: Option<Json>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) json_object: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) regex: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) choice: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) grammar: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) disable_any_whitespace: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) disable_additional_properties: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) whitespace_pattern: Option<String>,
+}
+
+/// A turn of a chat.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Message {
+    pub(crate) role: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) content: Option<Content>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) name: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) tool_calls: Vec<ToolCall>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) tool_call_id: Option<String>,
+    /// The name that vLLM reads since 0.11.1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) reasoning: Option<String>,
+}
+
+/// What a turn says.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub(crate) enum Content {
+    Text(String),
+    Parts(Vec<Part>),
+}
+
+/// A piece of a turn. A `uuid` names media in vLLM's cache; with a null payload the cached one is used.
+#[derive(Debug, Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub(crate) enum Part {
+    Text {
+        text: String,
+    },
+    ImageUrl {
+        image_url: Option<MediaUrl>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        uuid: Option<String>,
+    },
+    AudioUrl {
+        audio_url: Option<MediaUrl>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        uuid: Option<String>,
+    },
+    VideoUrl {
+        video_url: Option<MediaUrl>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        uuid: Option<String>,
+    },
+}
+
+/// Where media is: an `http`, `https` or `data` URL.
+#[derive(Debug, Serialize)]
+pub(crate) struct MediaUrl {
+    pub(crate) url: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) detail: Option<String>,
+}
+
+/// A tool call that the assistant made.
+#[derive(Debug, Serialize)]
+pub(crate) struct ToolCall {
+    pub(crate) id: String,
+    #[serde(rename = "type")]
+    pub(crate) kind: Function,
+    pub(crate) function: FunctionCall,
+}
+
+/// The one kind of tool.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Function {
+    Function,
+}
+
+/// The call of a function; `arguments` is JSON text.
+#[derive(Debug, Serialize)]
+pub(crate) struct FunctionCall {
+    pub(crate) name: String,
+    pub(crate) arguments: String,
+}
+
+/// A tool that the model may call.
+#[derive(Debug, Serialize)]
+pub(crate) struct Tool {
+    #[serde(rename = "type")]
+    pub(crate) kind: Function,
+    pub(crate) function: FunctionDefinition,
+}
+
+/// What a function is.
+#[derive(Debug, Serialize)]
+pub(crate) struct FunctionDefinition {
+    pub(crate) name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) description: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) parameters: Option<Json>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) strict: Option<bool>,
+}
+
+/// Which tools to call: a word, or one function.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub(crate) enum ToolChoice {
+    /// `none`, `auto` or `required`.
+    Mode(&'static str),
+    Function {
+        #[serde(rename = "type")]
+        kind: Function,
+        function: FunctionName,
+    },
+}
+
+/// The name of a function.
+#[derive(Debug, Serialize)]
+pub(crate) struct FunctionName {
+    pub(crate) name: String,
+}

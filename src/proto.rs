@@ -1,0 +1,19 @@
+//! The public contract as generated from `proto/`; each item is documented there.
+
+#![allow(
+    missing_debug_implementations,
+    unreachable_pub,
+    clippy::all,
+    clippy::allow_attributes,
+    clippy::allow_attributes_without_reason,
+    clippy::doc_markdown,
+    clippy::too_many_lines,
+    clippy::disallowed_methods,
+    clippy::wildcard_enum_match_arm,
+    reason = "generated code"
+)]
+
+tonic::include_proto!("vllm_adapter.v1");
+
+/// The serialized `FileDescriptorSet` of the contract, for server reflection.
+pub const DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptor_set.bin"));
