@@ -14,6 +14,7 @@
 
 #![allow(dead_code, reason = "not wired yet")]
 pub mod config;
+pub mod demo;
 mod openai;
 pub mod proto;
 mod translate;
