@@ -16,4 +16,5 @@
 pub mod config;
 mod openai;
 pub mod proto;
+mod sse;
 mod translate;
