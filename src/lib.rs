@@ -18,3 +18,4 @@ mod openai;
 pub mod proto;
 mod sse;
 mod translate;
+mod upstream;
