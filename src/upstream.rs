@@ -4,10 +4,12 @@
 
 mod body;
 mod client;
+mod connection;
 mod error;
 mod events;
+mod pool;
+mod version;
 
-pub(crate) use body::Json;
 pub(crate) use client::{Client, Headers, SetupError};
 pub(crate) use error::{Chain, Error, Malformed, Refusal};
 pub(crate) use events::Events;

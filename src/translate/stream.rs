@@ -287,3 +287,6 @@ impl StreamTranslator {
         });
     }
 }
+
+#[cfg(test)]
+mod tests;

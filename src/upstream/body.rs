@@ -1,8 +1,13 @@
 //! Whole bodies, read up to a limit.
 
-use std::time::Duration;
+use std::{future::poll_fn, time::Duration};
 
-use super::error::{Error, Malformed, Refusal};
+use http::{Response, StatusCode, header};
+
+use super::{
+    error::{Error, Malformed, Refusal},
+    pool::Body,
+};
 use crate::openai::error::ErrorBody;
 
 /// As much of an error's body as is read; vLLM's longest are some KiB.
@@ -12,13 +17,13 @@ const MAX_ERROR_BYTES: usize = 64 * 1024;
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
 
 /// Passes an answer with status 200, and makes any other an error.
-pub(super) async fn successful(response: reqwest::Response) -> Result<reqwest::Response, Error> {
+pub(super) async fn successful(response: Response<Body>) -> Result<Response<Body>, Error> {
     let status = response.status();
     if status.is_redirection() {
         return Err(Error::Redirected(status.as_u16()));
     }
-    if status == reqwest::StatusCode::OK {
-        let encoding = response.headers().get(reqwest::header::CONTENT_ENCODING);
+    if status == StatusCode::OK {
+        let encoding = response.headers().get(header::CONTENT_ENCODING);
         return match encoding.filter(|encoding| encoding.as_bytes() != b"identity") {
             Some(encoding) => Err(Error::Protocol(Malformed::ContentEncoding(printable(
                 encoding.as_bytes(),
@@ -36,8 +41,8 @@ pub(super) async fn successful(response: reqwest::Response) -> Result<reqwest::R
 }
 
 /// The media type, in lower case and without parameters.
-pub(super) fn media_type(response: &reqwest::Response) -> String {
-    let value = response.headers().get(reqwest::header::CONTENT_TYPE);
+pub(super) fn media_type(response: &Response<Body>) -> String {
+    let value = response.headers().get(header::CONTENT_TYPE);
     let value = value
         .map(|value| printable(value.as_bytes()))
         .unwrap_or_default();
@@ -50,12 +55,12 @@ pub(super) fn media_type(response: &reqwest::Response) -> String {
 }
 
 /// Reads a JSON body, which may tell of an error although its status is 200 (vLLM up to 0.17).
-pub(super) async fn json(mut response: reqwest::Response, limit: usize) -> Result<Json, Error> {
+pub(super) async fn json(response: Response<Body>, limit: usize) -> Result<Json, Error> {
     let media_type = media_type(&response);
     if media_type != "application/json" {
         return Err(Error::Protocol(Malformed::ContentType(media_type)));
     }
-    let body = read(&mut response, limit).await?;
+    let body = read(response.into_body(), limit).await?;
     match ErrorBody::read(&body) {
         ErrorBody::Foreign => {}
         told @ (ErrorBody::Engine(_) | ErrorBody::Gate(_)) => {
@@ -91,41 +96,38 @@ impl Json {
 }
 
 /// What an error's body says; one that is cut or too long is [`ErrorBody::Foreign`].
-pub(super) async fn error_body(mut response: reqwest::Response) -> ErrorBody {
-    match read(&mut response, MAX_ERROR_BYTES).await {
+pub(super) async fn error_body(response: Response<Body>) -> ErrorBody {
+    match read(response.into_body(), MAX_ERROR_BYTES).await {
         Ok(body) => ErrorBody::read(&body),
         Err(_unreadable) => ErrorBody::Foreign,
     }
 }
 
-async fn read(response: &mut reqwest::Response, limit: usize) -> Result<Vec<u8>, Error> {
+async fn read(mut body: Body, limit: usize) -> Result<Vec<u8>, Error> {
     let too_large = Error::TooLarge {
         what: "body",
         limit,
     };
-    let length = response
-        .content_length()
+    let length = body
+        .length()
         .and_then(|length| usize::try_from(length).ok());
     if length.is_some_and(|length| length > limit) {
         return Err(too_large);
     }
-    let mut body = Vec::with_capacity(length.unwrap_or_default());
-    while let Some(bytes) = response.chunk().await.map_err(Error::from_body)? {
-        if body.len() + bytes.len() > limit {
+    let mut bytes = Vec::with_capacity(length.unwrap_or_default());
+    while let Some(data) = poll_fn(|context| body.poll_data(context)).await {
+        let data = data.map_err(Error::from_body)?;
+        if bytes.len() + data.len() > limit {
             return Err(too_large);
         }
-        body.extend_from_slice(&bytes);
+        bytes.extend_from_slice(&data);
     }
-    Ok(body)
+    Ok(bytes)
 }
 
 /// `Retry-After` in seconds; a date counts as absent, since its clock may differ from ours.
-fn retry_after(response: &reqwest::Response) -> Option<Duration> {
-    let value = response
-        .headers()
-        .get(reqwest::header::RETRY_AFTER)?
-        .to_str()
-        .ok()?;
+fn retry_after(response: &Response<Body>) -> Option<Duration> {
+    let value = response.headers().get(header::RETRY_AFTER)?.to_str().ok()?;
     let seconds: u64 = value.trim().parse().ok()?;
     Some(Duration::from_secs(seconds).min(MAX_RETRY_AFTER))
 }

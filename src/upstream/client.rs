@@ -1,41 +1,60 @@
 //! Sends requests to one vLLM.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
-use http::{HeaderName, HeaderValue, header};
-use reqwest::redirect;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, header};
+use http_body_util::Full;
+use hyper_rustls::HttpsConnectorBuilder;
+use hyper_util::client::legacy::connect::HttpConnector;
 use secrecy::ExposeSecret;
+use serde::Serialize;
 use url::Url;
 
 use super::{
     body::{self, Json},
+    connection::{BoxError, Connection, Connector},
     error::{Error, Malformed},
     events::Events,
+    pool::{Body, Pool},
+    version::VersionCache,
 };
 use crate::{
     config,
-    openai::{error::ErrorBody, request::Request},
+    openai::{
+        error::ErrorBody,
+        request,
+        version::{Version, VersionResponse},
+    },
 };
 
 /// vLLM takes it as the request's id, and the answer's id is made from it.
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Connections kept for reuse. More may be open at once.
-const MAX_IDLE_CONNECTIONS: usize = 256;
+/// `/version` touches no engine, so that a healthy upstream answers at once.
+const VERSION_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// `/version` is some 20 bytes.
+const MAX_VERSION_BYTES: usize = 1024;
+
+/// Time between TCP probes of a silent upstream, and until it counts as gone.
+const TCP_KEEPALIVE: Duration = Duration::from_secs(15);
+const TCP_USER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// One vLLM. Clones share their connections.
 #[derive(Clone, Debug)]
 pub(crate) struct Client {
-    http: reqwest::Client,
-    /// Without a pool: what is repeated after a pooled connection died must not meet the next dead one.
-    fresh: reqwest::Client,
-    base_url: Arc<Url>,
+    connector: Connector,
+    pool: Pool,
+    base_url: Url,
     authorization: Option<HeaderValue>,
     limits: Limits,
+    version: VersionCache,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Limits {
+    connect: Duration,
     first_token: Option<Duration>,
     token_idle: Option<Duration>,
     max_event_bytes: usize,
@@ -54,7 +73,7 @@ pub(crate) struct Headers {
 /// The client cannot be made from its configuration.
 #[derive(Debug, thiserror::Error)]
 #[error("the HTTP client cannot be set up")]
-pub(crate) struct SetupError(#[source] Box<dyn std::error::Error + Send + Sync>);
+pub(crate) struct SetupError(#[source] BoxError);
 
 // === impl Client ===
 
@@ -64,59 +83,45 @@ impl Client {
         upstream: &config::Upstream,
         limits: config::Limits,
     ) -> Result<Self, SetupError> {
-        // An error says that the process has a provider already, which is as good.
-        let _installed = rustls::crypto::ring::default_provider().install_default();
-        let build = |idle_connections| {
-            reqwest::Client::builder()
-                .connect_timeout(upstream.connect_timeout)
-                .pool_idle_timeout(upstream.idle_timeout)
-                .pool_max_idle_per_host(idle_connections)
-                .tcp_nodelay(true)
-                .http1_only()
-                .no_proxy()
-                .referer(false)
-                .redirect(redirect::Policy::none())
-                .retry(reqwest::retry::never())
-                .build()
-                .map_err(|error| SetupError(error.into()))
-        };
         let authorization = upstream
             .api_key
             .as_ref()
             .map(|key| bearer(key.expose_secret()))
             .transpose()?;
         Ok(Self {
-            http: build(MAX_IDLE_CONNECTIONS)?,
-            fresh: build(0)?,
-            base_url: Arc::new(upstream.base_url.clone()),
+            connector: connector(&upstream.base_url)?,
+            pool: Pool::new(upstream.idle_timeout),
+            base_url: upstream.base_url.clone(),
             authorization,
             limits: Limits {
+                connect: upstream.connect_timeout,
                 first_token: limits.first_token,
                 token_idle: limits.token_idle,
                 max_event_bytes: upstream.max_event_bytes,
                 max_body_bytes: upstream.max_body_bytes,
             },
+            version: VersionCache::default(),
         })
     }
 
     /// Asks for a whole answer.
     pub(crate) async fn generate(
         &self,
-        request: &Request,
+        request: &request::Request,
         headers: &Headers,
     ) -> Result<Json, Error> {
-        let response = self.post(request, headers).await?;
+        let response = self.post(route(request), request, headers).await?;
         body::json(response, self.limits.max_body_bytes).await
     }
 
     /// Asks for a streamed answer, and waits for its first event.
     pub(crate) async fn stream(
         &self,
-        request: &Request,
+        request: &request::Request,
         headers: &Headers,
     ) -> Result<Events, Error> {
         let first = async {
-            let response = self.post(request, headers).await?;
+            let response = self.post(route(request), request, headers).await?;
             let mut events = self.events(response).await?;
             let is_open = events.advance().await?;
             if is_open {
@@ -133,11 +138,34 @@ impl Client {
         }
     }
 
-    async fn events(&self, response: reqwest::Response) -> Result<Events, Error> {
+    /// The upstream's release; `None` where it does not tell one.
+    pub(crate) async fn version(&self) -> Option<Version> {
+        self.version.get(Box::pin(self.ask_version())).await
+    }
+
+    /// Closes connections that have been idle for too long; runs as long as the client is used.
+    pub(crate) fn expire_idle(&self) -> impl Future<Output = ()> + Send + 'static {
+        self.pool.clone().expire()
+    }
+
+    async fn ask_version(&self) -> Option<Version> {
+        let asked = async {
+            let request = self.request(Method::GET, self.root_url("version"), Bytes::new())?;
+            let response = body::successful(self.send(request).await?).await?;
+            body::json(response, MAX_VERSION_BYTES).await
+        };
+        let json = tokio::time::timeout(VERSION_TIMEOUT, asked)
+            .await
+            .ok()?
+            .ok()?;
+        Version::read(&json.read::<VersionResponse>().ok()?.version)
+    }
+
+    async fn events(&self, response: Response<Body>) -> Result<Events, Error> {
         let media_type = body::media_type(&response);
         match media_type.as_str() {
             "text/event-stream" => Ok(Events::new(
-                response,
+                response.into_body(),
                 self.limits.max_event_bytes,
                 self.limits.token_idle,
             )),
@@ -152,60 +180,147 @@ impl Client {
         }
     }
 
-    /// Sends a request, once more if its connection died before an answer began.
-    async fn post(&self, request: &Request, headers: &Headers) -> Result<reqwest::Response, Error> {
-        let route = match request {
-            Request::Chat(_) => "chat/completions",
-            Request::Completion(_) => "completions",
-        };
+    /// Sends a JSON body to a route below the base URL.
+    async fn post(
+        &self,
+        route: &str,
+        body: &impl Serialize,
+        headers: &Headers,
+    ) -> Result<Response<Body>, Error> {
         let body =
-            serde_json::to_vec(request).map_err(|error| Error::Protocol(Malformed::Json(error)))?;
-        let body = bytes::Bytes::from(body);
-        let sent = self
-            .request(&self.http, route, headers)
-            .body(body.clone())
-            .send()
-            .await;
-        let response = match sent.map_err(Error::from_send) {
-            // vLLM closes idle connections, and may do so just when one is used again. Nothing was answered, so the
-            // request may be sent again.
-            Err(Error::Reset(_)) => {
-                self.request(&self.fresh, route, headers)
-                    .body(body)
-                    .send()
-                    .await
-            }
-            sent => return body::successful(sent?).await,
-        };
-        body::successful(response.map_err(Error::from_send)?).await
+            serde_json::to_vec(body).map_err(|error| Error::Protocol(Malformed::Json(error)))?;
+        let mut request = self.request(Method::POST, self.route_url(route), body.into())?;
+        let added = request.headers_mut();
+        added.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/json"),
+        );
+        added.insert(X_REQUEST_ID, headers.request_id.clone());
+        added.extend(headers.trace.iter().cloned());
+        body::successful(self.send(request).await?).await
     }
 
+    /// Sends a request by an idle connection or a new one.
+    async fn send(&self, request: Request<Full<Bytes>>) -> Result<Response<Body>, Error> {
+        if let Some(connection) = self.pool.take() {
+            match self.send_by(connection, request.clone()).await {
+                // vLLM closes idle connections, and may do so just when one is used again. Nothing was answered, and
+                // it was not the request that broke the connection, so that it may be sent again.
+                Err(Error::Reset(error)) => {
+                    tracing::debug!(%error, "an idle connection was closed, a new one is tried");
+                }
+                sent => return sent,
+            }
+        }
+        self.send_by(self.connect().await?, request).await
+    }
+
+    async fn send_by(
+        &self,
+        mut connection: Connection,
+        request: Request<Full<Bytes>>,
+    ) -> Result<Response<Body>, Error> {
+        let response = connection.send(request).await.map_err(Error::from_send)?;
+        Ok(response.map(|body| Body::new(body, connection, self.pool.clone())))
+    }
+
+    async fn connect(&self) -> Result<Connection, Error> {
+        let uri = uri(self.base_url.as_str())?;
+        // Boxed, since it is large and seldom needed: most calls find an idle connection.
+        let opened = Box::pin(Connection::open(self.connector.clone(), uri));
+        match tokio::time::timeout(self.limits.connect, opened).await {
+            Ok(connection) => connection.map_err(Error::Connect),
+            Err(elapsed) => Err(Error::Connect(elapsed.into())),
+        }
+    }
+
+    /// A request in origin form, with the headers that all have.
     fn request(
         &self,
-        http: &reqwest::Client,
-        route: &str,
-        headers: &Headers,
-    ) -> reqwest::RequestBuilder {
-        let mut url = Url::clone(&self.base_url);
+        method: Method,
+        url: Url,
+        body: Bytes,
+    ) -> Result<Request<Full<Bytes>>, Error> {
+        let mut request = Request::new(Full::new(body));
+        *request.method_mut() = method;
+        *request.uri_mut() = uri(url.path())?;
+        let headers: &mut HeaderMap = request.headers_mut();
+        let authority = url.authority();
+        let host =
+            HeaderValue::try_from(authority).map_err(|error| Error::Connect(error.into()))?;
+        headers.insert(header::HOST, host);
+        headers.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
+        if let Some(authorization) = &self.authorization {
+            headers.insert(header::AUTHORIZATION, authorization.clone());
+        }
+        Ok(request)
+    }
+
+    /// The URL of a route below `/v1`.
+    fn route_url(&self, route: &str) -> Url {
+        let mut url = self.base_url.clone();
         url.set_path(&format!(
             "{}/{route}",
             self.base_url.path().trim_end_matches('/')
         ));
-        let mut request = http
-            .post(url)
-            .header(
-                header::CONTENT_TYPE,
-                HeaderValue::from_static("application/json"),
-            )
-            .header(X_REQUEST_ID, &headers.request_id);
-        for (name, value) in &headers.trace {
-            request = request.header(name, value);
-        }
-        match &self.authorization {
-            Some(authorization) => request.header(header::AUTHORIZATION, authorization),
-            None => request,
+        url
+    }
+
+    /// The URL of a route that stands beside `/v1`.
+    fn root_url(&self, route: &str) -> Url {
+        let mut url = self.base_url.clone();
+        let path = self.base_url.path().trim_end_matches('/');
+        url.set_path(&format!(
+            "{}/{route}",
+            path.strip_suffix("/v1").unwrap_or(path)
+        ));
+        url
+    }
+}
+
+const USER_AGENT: &str = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"));
+
+fn route(request: &request::Request) -> &'static str {
+    match request {
+        request::Request::Chat(_) => "chat/completions",
+        request::Request::Completion(_) => "completions",
+    }
+}
+
+fn uri(text: &str) -> Result<Uri, Error> {
+    text.parse()
+        .map_err(|error: http::uri::InvalidUri| Error::Connect(error.into()))
+}
+
+/// Opens sockets by the URL alone: no proxy of the environment, and roots of trust only where TLS needs them.
+fn connector(base_url: &Url) -> Result<Connector, SetupError> {
+    let mut http = HttpConnector::new();
+    http.enforce_http(false);
+    http.set_nodelay(true);
+    http.set_keepalive(Some(TCP_KEEPALIVE));
+    #[cfg(any(target_os = "android", target_os = "fuchsia", target_os = "linux"))]
+    http.set_tcp_user_timeout(Some(TCP_USER_TIMEOUT));
+    let tls = rustls::ClientConfig::builder_with_provider(
+        rustls::crypto::ring::default_provider().into(),
+    )
+    .with_safe_default_protocol_versions()
+    .map_err(|error| SetupError(error.into()))?;
+    let mut roots = rustls::RootCertStore::empty();
+    if base_url.scheme() == "https" {
+        let found = rustls_native_certs::load_native_certs();
+        let (n_added, _) = roots.add_parsable_certificates(found.certs);
+        if n_added == 0 {
+            return Err(SetupError(
+                "the system has no root certificates for https".into(),
+            ));
         }
     }
+    let tls = tls.with_root_certificates(roots).with_no_client_auth();
+    Ok(HttpsConnectorBuilder::new()
+        .with_tls_config(tls)
+        .https_or_http()
+        .enable_http1()
+        .wrap_connector(http))
 }
 
 fn bearer(key: &str) -> Result<HeaderValue, SetupError> {

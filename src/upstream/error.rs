@@ -2,6 +2,7 @@
 
 use std::{error::Error as StdError, fmt, io, time::Duration};
 
+use super::connection::BoxError;
 use crate::openai::error::ErrorBody;
 
 /// What happened; which status it gets is not decided here.
@@ -9,13 +10,13 @@ use crate::openai::error::ErrorBody;
 pub(crate) enum Error {
     /// No connection: refused, unknown host, time-out, failed TLS handshake. Nothing was sent.
     #[error("no connection to the upstream")]
-    Connect(#[source] reqwest::Error),
+    Connect(#[source] BoxError),
     /// The connection was lost before an answer began.
     #[error("the upstream closed the connection before it answered")]
-    Reset(#[source] reqwest::Error),
+    Reset(#[source] hyper::Error),
     /// The answer began and was cut.
     #[error("the upstream's answer was cut off")]
-    Truncated(#[source] Option<reqwest::Error>),
+    Truncated(#[source] Option<hyper::Error>),
     /// The upstream answered with an error, as a status or as an event of a stream.
     #[error("the upstream answered with an error")]
     Refused(Refusal),
@@ -51,7 +52,7 @@ pub(crate) struct Refusal {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Malformed {
     #[error("malformed HTTP")]
-    Http(#[source] reqwest::Error),
+    Http(#[source] hyper::Error),
     #[error("content type {0:?}")]
     ContentType(String),
     #[error("content encoding {0:?}, which was not asked for")]
@@ -66,21 +67,20 @@ pub(crate) enum Malformed {
 
 impl Error {
     /// Sorts a failure to send a request or to read the head of its answer.
-    pub(super) fn from_send(error: reqwest::Error) -> Self {
-        let error = error.without_url();
-        if error.is_connect() {
-            return Self::Connect(error);
-        }
-        match find::<hyper::Error>(&error) {
-            Some(cause) if cause.is_parse() => Self::Protocol(Malformed::Http(error)),
-            _ => Self::Reset(error),
+    pub(super) fn from_send(error: hyper::Error) -> Self {
+        if error.is_parse() {
+            Self::Protocol(Malformed::Http(error))
+        } else {
+            Self::Reset(error)
         }
     }
 
     /// Sorts a failure to read the body of an answer.
-    pub(super) fn from_body(error: reqwest::Error) -> Self {
-        let error = error.without_url();
-        let kind = find::<io::Error>(&error).map(io::Error::kind);
+    pub(super) fn from_body(error: hyper::Error) -> Self {
+        let kind = error
+            .source()
+            .and_then(|cause| cause.downcast_ref())
+            .map(io::Error::kind);
         match kind {
             Some(io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput) => {
                 Self::Protocol(Malformed::Http(error))
@@ -101,12 +101,6 @@ impl Error {
             retry_after: None,
         })
     }
-}
-
-/// The first cause of that type.
-fn find<'a, T: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a T> {
-    std::iter::successors(error.source(), |&cause| cause.source())
-        .find_map(|cause| cause.downcast_ref())
 }
 
 /// An error and its causes in one line, for the log.

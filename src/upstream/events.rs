@@ -8,11 +8,12 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use tokio::time::{Instant, Sleep};
-use tokio_stream::Stream;
 
-use super::error::{Error, Malformed};
+use super::{
+    error::{Error, Malformed},
+    pool::Body,
+};
 use crate::{
     openai::{chunk::Chunk, error::ErrorBody},
     sse::{Decoder, TooLarge},
@@ -29,8 +30,6 @@ pub(crate) struct Events {
     max_event_bytes: usize,
 }
 
-type Body = Pin<Box<dyn Stream<Item = reqwest::Result<Bytes>> + Send>>;
-
 /// The longest silence between two events, by one timer for the whole stream.
 struct Silence {
     limit: Option<Duration>,
@@ -42,13 +41,9 @@ struct Silence {
 
 impl Events {
     /// The events of a body, before its first.
-    pub(super) fn new(
-        response: reqwest::Response,
-        max_event_bytes: usize,
-        idle: Option<Duration>,
-    ) -> Self {
+    pub(super) fn new(body: Body, max_event_bytes: usize, idle: Option<Duration>) -> Self {
         Self {
-            body: Box::pin(response.bytes_stream()),
+            body,
             decoder: Decoder::new(max_event_bytes),
             silence: Silence {
                 limit: idle,
@@ -80,7 +75,7 @@ impl Events {
                 self.silence.broken();
                 return Poll::Ready(Ok(self.data()? != DONE));
             }
-            match self.body.as_mut().poll_next(context) {
+            match self.body.poll_data(context) {
                 Poll::Ready(Some(bytes)) => self.decoder.push(&bytes.map_err(Error::from_body)?),
                 Poll::Ready(None) => {
                     tracing::debug!(
