@@ -88,9 +88,10 @@ impl Generation {
     ) -> Result<Translated, Error> {
         let subject = &mut call.observer.subject;
         subject.model = request.model.clone();
-        subject.input = translate::Input::of(&request);
         subject.is_stream = matches!(mode, Mode::Stream);
-        Ok(translate::request(request, mode, &self.policy)?)
+        let translated = translate::request(request, mode, &self.policy)?;
+        subject.input = translated.asked.input;
+        Ok(translated)
     }
 
     /// Refuses what the upstream would ignore in silence.
