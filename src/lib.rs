@@ -10,10 +10,15 @@
 //! - [`openai`]: the upstream's JSON, as data.
 //! - [`sse`]: server-sent events from bytes.
 //! - [`proto`]: the contract, generated.
+//! - [`telemetry`]: the log.
 //! - [`demo`]: a simulated vLLM, to try all this without a GPU.
 
 #![allow(dead_code, reason = "not wired yet")]
 pub mod config;
+pub mod demo;
 mod openai;
 pub mod proto;
+pub mod server;
+mod service;
+pub mod telemetry;
 mod translate;
