@@ -6,6 +6,7 @@ mod error;
 mod observer;
 pub(crate) mod request_id;
 mod stream;
+pub(crate) mod transport_error;
 
 use std::sync::Arc;
 
