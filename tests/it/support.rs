@@ -1,6 +1,7 @@
 //! What tests are made of: the adapter, the upstream before it, and the requests between.
 
-// pub(crate) mod adapter;
+pub(crate) mod adapter;
+pub(crate) mod process;
 pub(crate) mod reply;
 pub(crate) mod requests;
 pub(crate) mod signal;

@@ -12,8 +12,7 @@ use url::Url;
 use vllm_grpc_adapter::{
     config::{Config, Limits, Log, Policy, Server, Upstream},
     proto::{
-        GenerateRequest, StreamGenerateResponse,
-        generation_service_client::GenerationServiceClient,
+        GenerateRequest, StreamGenerateResponse, generation_service_client::GenerationServiceClient,
     },
     server,
 };
@@ -127,8 +126,9 @@ impl Adapter {
 
 async fn connect(address: SocketAddr, change: impl FnOnce(Endpoint) -> Endpoint) -> Channel {
     let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
-    let connecting = change(endpoint).connect();
-    soon("connecting to the adapter", connecting).await.unwrap()
+    let endpoint = change(endpoint);
+    let channel = soon("connecting to the adapter", endpoint.connect()).await;
+    channel.unwrap()
 }
 
 fn config(base_url: Url) -> Config {
