@@ -2,8 +2,10 @@
 
 pub(crate) mod adapter;
 pub(crate) mod process;
+pub mod raw_h2;
 pub(crate) mod reply;
 pub(crate) mod requests;
+pub mod served;
 pub(crate) mod signal;
 pub(crate) mod vllm;
 
