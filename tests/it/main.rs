@@ -27,6 +27,7 @@
     reason = "tests"
 )]
 
+mod architecture;
 mod scripted_upstream;
 mod server_calls;
 mod server_end;
