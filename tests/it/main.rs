@@ -28,6 +28,7 @@
 )]
 
 mod architecture;
+mod recordings;
 mod scripted_upstream;
 mod server_calls;
 mod server_end;

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, time::Duration};
 use tokio::{net::TcpListener, sync::mpsc, task::JoinSet};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{
-    Code, Status,
+    Code, IntoRequest, Status,
     transport::{Channel, Endpoint},
 };
 use url::Url;
@@ -87,7 +87,7 @@ impl Adapter {
     }
 
     /// Streams an answer to its end.
-    pub(crate) async fn stream(&self, request: GenerateRequest) -> Streamed {
+    pub(crate) async fn stream(&self, request: impl IntoRequest<GenerateRequest>) -> Streamed {
         let mut streamed = Streamed {
             events: Vec::new(),
             status: Status::new(Code::Ok, ""),
