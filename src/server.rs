@@ -135,3 +135,6 @@ async fn unless_stopped<F: Future>(
         Some(()) = stop.next() => Err(Error::Interrupted),
     }
 }
+
+#[cfg(test)]
+mod tests;
