@@ -20,5 +20,9 @@ mod openai;
 pub mod proto;
 pub mod server;
 mod service;
+mod sse;
 pub mod telemetry;
 mod translate;
+mod upstream;
+
+pub use translate::Fold;

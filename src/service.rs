@@ -1,46 +1,137 @@
-//! The RPCs. None is served yet.
+//! The RPCs: each a composition of translation and upstream, with its deadline, its status and its record.
 
+mod call;
+mod deadline;
+mod error;
+mod observer;
 pub(crate) mod request_id;
+mod stream;
 pub(crate) mod transport_error;
 
-use std::{convert::Infallible, pin::Pin};
+use std::sync::Arc;
 
-use tokio_stream::Stream;
 use tonic::{Request, Response, Status};
 
-use crate::{config::Config, proto};
+use crate::{
+    config::{Config, Limits, Policy},
+    proto::{self, generation_service_server::GenerationService},
+    translate::{self, Mode, StreamTranslator, Translated},
+    upstream,
+};
+use call::Call;
+use error::Error;
+use stream::Responses;
 
-/// Answers generation from vLLM.
-#[derive(Debug)]
-pub(crate) struct Generation;
+/// `GenerationService`: text from a chat or a completion model.
+#[derive(Clone, Debug)]
+pub(crate) struct Generation {
+    upstream: upstream::Client,
+    policy: Arc<Policy>,
+    limits: Limits,
+}
 
 impl Generation {
-    pub(crate) fn new(_config: &Config) -> Result<Self, Infallible> {
-        Ok(Self)
+    /// The service before the configured upstream.
+    pub(crate) fn new(config: &Config) -> Result<Self, upstream::SetupError> {
+        Ok(Self {
+            upstream: upstream::Client::new(&config.upstream, config.limits)?,
+            policy: Arc::new(config.policy.clone()),
+            limits: config.limits,
+        })
+    }
+
+    async fn answer(
+        &self,
+        request: proto::GenerateRequest,
+        call: &mut Call,
+    ) -> Result<proto::GenerateResponse, Error> {
+        let Translated {
+            request,
+            asked,
+            needs,
+        } = self.translate(request, Mode::Unary, call)?;
+        let answer = async {
+            self.check_version(needs).await?;
+            let json = self.upstream.generate(&request, &call.headers).await?;
+            Ok(translate::response(json.read()?, json.text(), &asked)?)
+        };
+        call.deadline.bound(answer).await?
+    }
+
+    /// Opens a stream and waits for its first event, since an error until then can still be told without a response,
+    /// which lets a library or a mesh try again (gRFC A6).
+    async fn open(
+        &self,
+        request: proto::GenerateRequest,
+        call: &mut Call,
+    ) -> Result<(upstream::Events, StreamTranslator), Error> {
+        let Translated {
+            request,
+            asked,
+            needs,
+        } = self.translate(request, Mode::Stream, call)?;
+        let events = async {
+            self.check_version(needs).await?;
+            Ok::<_, Error>(self.upstream.stream(&request, &call.headers).await?)
+        };
+        let events = call.deadline.bound(events).await??;
+        let request_id = call.observer.subject.request_id.clone();
+        let mut translator = StreamTranslator::new(asked, request_id);
+        stream::take(&events, &mut translator)?;
+        Ok((events, translator))
+    }
+
+    fn translate(
+        &self,
+        request: proto::GenerateRequest,
+        mode: Mode,
+        call: &mut Call,
+    ) -> Result<Translated, Error> {
+        let subject = &mut call.observer.subject;
+        subject.model = request.model.clone();
+        subject.is_stream = matches!(mode, Mode::Stream);
+        let translated = translate::request(request, mode, &self.policy)?;
+        subject.input = translated.asked.input;
+        Ok(translated)
+    }
+
+    /// Refuses what the upstream would ignore in silence.
+    async fn check_version(&self, needs: Option<translate::Needs>) -> Result<(), Error> {
+        let Some(needs) = needs else { return Ok(()) };
+        match self.upstream.version().await {
+            Some(version) if version < needs.version => Err(Error::TooOld(needs)),
+            _ => Ok(()),
+        }
     }
 }
 
 #[tonic::async_trait]
-impl proto::generation_service_server::GenerationService for Generation {
-    type StreamGenerateStream =
-        Pin<Box<dyn Stream<Item = Result<proto::StreamGenerateResponse, Status>> + Send>>;
+impl GenerationService for Generation {
+    type StreamGenerateStream = Responses;
 
     async fn generate(
         &self,
-        _request: Request<proto::GenerateRequest>,
+        request: Request<proto::GenerateRequest>,
     ) -> Result<Response<proto::GenerateResponse>, Status> {
-        Err(unserved())
+        let mut call = Call::begin("Generate", &request, &self.limits)?;
+        match self.answer(request.into_inner(), &mut call).await {
+            Ok(answer) => {
+                call.observer.responded();
+                call.observer.end();
+                Ok(Response::new(answer))
+            }
+            Err(error) => Err(call.observer.fail(&error)),
+        }
     }
 
     async fn stream_generate(
         &self,
-        _request: Request<proto::GenerateRequest>,
+        request: Request<proto::GenerateRequest>,
     ) -> Result<Response<Self::StreamGenerateStream>, Status> {
-        Err(unserved())
+        let mut call = Call::begin("StreamGenerate", &request, &self.limits)?;
+        match self.open(request.into_inner(), &mut call).await {
+            Ok((events, translator)) => Ok(Response::new(Responses::new(events, translator, call))),
+            Err(error) => Err(call.observer.fail(&error)),
+        }
     }
-}
-
-#[expect(clippy::disallowed_methods, reason = "no service picks statuses yet")]
-fn unserved() -> Status {
-    Status::unimplemented("not served yet")
 }
