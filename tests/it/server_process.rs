@@ -3,6 +3,7 @@
 use std::{
     io::{BufRead, BufReader},
     net::SocketAddr,
+    path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Output, Stdio},
     time::{Duration, Instant},
 };
@@ -134,11 +135,68 @@ fn a_flag_that_does_not_exist_exits_64() {
 }
 
 #[test]
-fn version_and_help_are_no_faults() {
+fn the_version_is_no_fault() {
     let (code, stdout, stderr) = output(&["--version"]);
     assert_eq!((code, stderr.as_str()), (Some(0), ""));
     assert!(stdout.contains(env!("CARGO_PKG_VERSION")), "{stdout}");
-    assert_eq!(output(&["--help"]).0, Some(0));
+}
+
+/// The flags are a contract with operators, so a change to them is one to this file.
+#[test]
+fn the_help_is_as_reviewed() {
+    let (code, stdout, stderr) = output(&["--help"]);
+    assert_eq!((code, stderr.as_str()), (Some(0), ""));
+    let lines = |text: &'static str| text.lines().map(str::trim_end);
+    let told: Vec<&str> = stdout.lines().map(str::trim_end).collect();
+    let reviewed: Vec<&str> = lines(include_str!("help.txt")).collect();
+    assert_eq!(
+        told, reviewed,
+        "if this is meant, write it to tests/it/help.txt"
+    );
+}
+
+/// A directory with a `.env` file of this text.
+fn directory(test: &str, dotenv: &str) -> PathBuf {
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(test);
+    std::fs::create_dir_all(&directory).unwrap();
+    std::fs::write(directory.join(".env"), dotenv).unwrap();
+    directory
+}
+
+#[test]
+fn a_flag_goes_before_the_environment_and_that_before_the_dotenv_file() {
+    let directory = directory(
+        "precedence",
+        "ADAPTER_LISTEN=file\nADAPTER_DRAIN_DELAY=file\n",
+    );
+    let mut command = adapter(&["--drain-timeout=flag"]);
+    command
+        .current_dir(directory)
+        .env("ADAPTER_LISTEN", "environment")
+        .env("ADAPTER_DRAIN_TIMEOUT", "environment");
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(64));
+    let faults = String::from_utf8(output.stderr).unwrap();
+    let has = |start| faults.lines().any(|line| line.starts_with(start));
+    assert!(has("--listen: \"environment\""), "{faults}");
+    assert!(has("--drain-delay: \"file\""), "{faults}");
+    assert!(has("--drain-timeout: \"flag\""), "{faults}");
+}
+
+#[test]
+fn the_help_shows_no_key() {
+    let directory = directory("help-without-key", "OPENAI_API_KEY=canary-file\n");
+    for key in [None, Some("canary-environment")] {
+        let mut command = adapter(&["--help"]);
+        command.current_dir(&directory);
+        if let Some(key) = key {
+            command.env("OPENAI_API_KEY", key);
+        }
+        let output = command.output().unwrap();
+        let help = String::from_utf8(output.stdout).unwrap();
+        assert!(help.contains("OPENAI_API_KEY"), "{help}");
+        assert!(!help.contains("canary"), "{help}");
+    }
 }
 
 #[tokio::test]
