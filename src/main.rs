@@ -3,7 +3,6 @@
 use std::{
     error::Error,
     io::{self, Write},
-    net::SocketAddr,
     process::ExitCode,
 };
 
@@ -74,16 +73,23 @@ async fn serve(mut config: Config, command: Option<Command>) -> Result<(), Box<d
         .await
         .map_err(|error| format!("cannot listen on {listen}: {error}"))?;
     let address = listener.local_addr()?;
-    match command {
-        Some(Command::Demo) => {
-            let upstream = demo::start().await?;
-            config.upstream.base_url = format!("http://{upstream}/v1").parse()?;
-            say_how_to_call(address)?;
-        }
-        None => {}
+    let upstream = match command {
+        Some(Command::Demo) => Some(demo::Upstream::bind().await?),
+        None => None,
+    };
+    if let Some(upstream) = &upstream {
+        config.upstream.base_url = upstream.base_url();
+        say(&demo::grpcurl_lines(address))?;
     }
     tracing::info!(%address, upstream = %config.upstream.base_url, "serving gRPC");
-    Ok(server::serve(listener, config, stop).await?)
+    let served = server::serve(listener, config, stop);
+    match upstream {
+        None => Ok(served.await?),
+        Some(upstream) => tokio::select! {
+            served = served => Ok(served?),
+            never = upstream.run() => match never {},
+        },
+    }
 }
 
 /// Yields at each SIGTERM and SIGINT.
@@ -114,17 +120,11 @@ fn raise_descriptor_limit() {
 }
 
 /// Prints what to type next, ready to paste.
-fn say_how_to_call(address: SocketAddr) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    writeln!(out, "In another terminal:\n")?;
-    for method in ["Generate", "StreamGenerate"] {
-        writeln!(
-            out,
-            "  grpcurl -plaintext -d '{{\"prompt\":\"Say hello.\"}}' {address} \
-             vllm_adapter.v1.GenerationService/{method}"
-        )?;
-    }
-    writeln!(out, "\nCtrl-C ends it.")
+fn say(lines: &str) -> io::Result<()> {
+    write!(
+        io::stdout().lock(),
+        "In another terminal:\n\n{lines}\n\nCtrl-C ends it.\n"
+    )
 }
 
 /// One line that says what is wrong.
