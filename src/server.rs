@@ -138,3 +138,6 @@ async fn unless_stopped<F: Future>(
         Some(()) = stop.next() => Err(Error::Interrupted),
     }
 }
+
+#[cfg(test)]
+mod tests;
