@@ -2,7 +2,9 @@
 
 mod asked;
 mod chat;
+mod chat_options;
 mod extra_body;
+mod input;
 mod invalid;
 mod json;
 mod media;
@@ -13,7 +15,13 @@ mod sampling;
 mod structured;
 mod tools;
 
-pub(crate) use asked::{Asked, Input};
+pub(crate) use asked::Asked;
+pub(crate) use input::Input;
 pub(crate) use invalid::InvalidRequest;
 pub(crate) use request::{Mode, Translated, request};
 pub(crate) use structured::Needs;
+
+/// A text that is set; an empty one counts as not set.
+fn text(text: String) -> Option<String> {
+    (!text.is_empty()).then_some(text)
+}

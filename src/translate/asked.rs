@@ -1,5 +1,7 @@
 //! What a caller asked to be told.
 
+use super::Input;
+
 /// What a caller asked to be told; the rest of an answer is left out, even where the upstream sends it.
 #[derive(Clone, Debug)]
 pub(crate) struct Asked {
@@ -23,18 +25,6 @@ pub(crate) struct Asked {
     pub(crate) extension_keys: Vec<String>,
 }
 
-/// Which of its three inputs a request has.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Input {
-    /// `prompt`, for `/v1/chat/completions`.
-    #[default]
-    Prompt,
-    /// `messages`, for `/v1/chat/completions`.
-    Messages,
-    /// `completion`, for `/v1/completions`.
-    Completion,
-}
-
 // === impl Asked ===
 
 impl Default for Asked {
@@ -49,27 +39,6 @@ impl Default for Asked {
             prompt_logprobs: false,
             continuous_usage: false,
             extension_keys: Vec::new(),
-        }
-    }
-}
-
-// === impl Input ===
-
-impl Input {
-    /// Whether the answer is a chat's.
-    pub(crate) fn is_chat(self) -> bool {
-        match self {
-            Self::Prompt | Self::Messages => true,
-            Self::Completion => false,
-        }
-    }
-
-    /// The field of the request that holds the input.
-    pub(crate) fn field(self) -> &'static str {
-        match self {
-            Self::Prompt => "prompt",
-            Self::Messages => "messages",
-            Self::Completion => "completion",
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::{
 use super::{
     InvalidRequest,
     media::{self, Kind},
-    request::text,
+    text,
 };
 
 /// Most turns of a chat, and most parts and tool calls of a turn.
@@ -116,20 +116,17 @@ fn content(
         return Err(InvalidRequest::together(&["content", "parts"], description));
     }
     at_most(parts.len(), "parts")?;
-    let part = |(n, part)| {
-        self::part(part, policy)
-            .map_err(|invalid: InvalidRequest| invalid.within(&format!("parts[{n}]")))
-    };
+    let part = |(n, part)| self::part(&format!("parts[{n}]"), part, policy);
     let parts: Result<Vec<Part>, InvalidRequest> =
         parts.into_iter().enumerate().map(part).collect();
     parts.map(Content::Parts).map(Some)
 }
 
-fn part(part: proto::ContentPart, policy: &Policy) -> Result<Part, InvalidRequest> {
+fn part(field: &str, part: proto::ContentPart, policy: &Policy) -> Result<Part, InvalidRequest> {
     use content_part::Part as Piece;
 
     let proto::ContentPart { part } = part;
-    match part {
+    let part = match part {
         Some(Piece::Text(text)) => Ok(Part::Text { text }),
         Some(Piece::Image(image)) => media::part("image", Some(Kind::Image), image, policy),
         Some(Piece::Audio(audio)) => media::part("audio", Some(Kind::Audio), audio, policy),
@@ -137,9 +134,10 @@ fn part(part: proto::ContentPart, policy: &Policy) -> Result<Part, InvalidReques
         Some(Piece::File(file)) => media::part("file", None, file, policy),
         None => {
             let description = "nothing is set; set the piece of the message";
-            Err(InvalidRequest::new("part", description))
+            return Err(InvalidRequest::new(field, description));
         }
-    }
+    };
+    part.map_err(|invalid| invalid.within(field))
 }
 
 fn tool_calls(calls: Vec<proto::ToolCall>) -> Result<Vec<ToolCall>, InvalidRequest> {

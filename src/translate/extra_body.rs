@@ -79,7 +79,8 @@ pub(super) fn members(
     if text.is_empty() {
         return Ok(BTreeMap::new());
     }
-    let members = json::members("extra_body_json", text, json::MAX_DEPTH)?;
+    let object = json::object("extra_body_json", text, json::MAX_DEPTH)?;
+    let members = json::members("extra_body_json", &object)?;
     for name in members.keys() {
         check(name, allowed)?;
     }

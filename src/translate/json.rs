@@ -34,14 +34,12 @@ pub(super) fn object(field: &str, text: String, max_depth: usize) -> Result<Json
     Ok(json)
 }
 
-/// The members of a JSON object. A name that comes twice is an error, since readers differ in which of the two counts.
+/// The members of an object. A name that comes twice is an error, since readers differ in which of the two counts.
 pub(super) fn members(
     field: &str,
-    text: String,
-    max_depth: usize,
+    object: &Json,
 ) -> Result<BTreeMap<String, Json>, InvalidRequest> {
-    let json = object(field, text, max_depth)?;
-    let mut deserializer = serde_json::Deserializer::from_str(json.get());
+    let mut deserializer = serde_json::Deserializer::from_str(object.get());
     deserializer
         .deserialize_map(Members)
         .map_err(|error| not_json(field, &error))?

@@ -12,7 +12,7 @@ use crate::{
     proto::{self, media::Source},
 };
 
-use super::{InvalidRequest, media_type, request::text};
+use super::{InvalidRequest, media_type, text};
 
 /// The kinds of media that vLLM has parts for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! Which field of a request vLLM's error is about.
 
-use super::asked::Input;
+use super::Input;
 
 /// The path of the field that vLLM calls `param`, as `messages[0].content` of `body.messages.0.content`.
 ///

@@ -7,7 +7,7 @@ use crate::{
     proto::{self, tool_choice::Choice},
 };
 
-use super::{InvalidRequest, json, request::text};
+use super::{InvalidRequest, json, text};
 
 /// Most tools in a request: far above what a model can choose from.
 const MAX_TOOLS: usize = 512;
