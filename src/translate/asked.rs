@@ -11,6 +11,8 @@ pub(crate) struct Asked {
     pub(crate) choices: u32,
     /// The log probability of each token.
     pub(crate) logprobs: bool,
+    /// Other tokens beside each. Without them `/v1/completions` still gives one, the token itself.
+    pub(crate) top_logprobs: bool,
     /// The ids of the prompt's and the answer's tokens.
     pub(crate) token_ids: bool,
     /// Token ids in place of texts in the logprobs.
@@ -33,6 +35,7 @@ impl Default for Asked {
             input: Input::default(),
             choices: 1,
             logprobs: false,
+            top_logprobs: false,
             token_ids: false,
             tokens_as_ids: false,
             prompt_text: false,

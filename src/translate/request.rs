@@ -135,6 +135,7 @@ pub(crate) fn request(
         input,
         choices: n.and_then(|n| u32::try_from(n).ok()).unwrap_or(1),
         logprobs: logprobs.logprobs == Some(true),
+        top_logprobs: top_logprobs.is_some_and(|top| top != 0) || !logprob_token_ids.is_empty(),
         token_ids: return_token_ids == Some(true),
         tokens_as_ids: return_tokens_as_token_ids == Some(true),
         prompt_text: return_prompt_text == Some(true),
