@@ -269,10 +269,6 @@ mod tests {
             ("http://media.example./a.png", "--allow-media-hosts"),
             ("http://media.example.evil.example/", "--allow-media-hosts"),
             ("http://media.example%2f@evil.example/", "user name"),
-            (
-                "http://media.example\\@evil.example/",
-                "--allow-media-hosts_",
-            ),
             ("http://media.example@evil.example/", "user name"),
             ("http://:secret@media.example/", "user name"),
             ("http://2130706433/", "--allow-media-hosts"),
@@ -284,17 +280,20 @@ mod tests {
             ("data:image/png,abc", "base64"),
             ("DATA:image/png;base64", "base64"),
         ] {
-            if let Some(_host_is_read_the_same) = says.strip_suffix('_') {
-                // A backslash is a slash here, and in what is sent.
-                let backslash = json!({
-                    "type": "image_url",
-                    "image_url": {"url": "http://media.example//@evil.example/"},
-                });
-                check(Some(Kind::Image), url(address), backslash);
-                continue;
-            }
             refused(Some(Kind::Image), url(address), "it.url", says);
         }
+    }
+
+    /// Readers differ on whose host a backslash ends, so it does not go out.
+    #[test]
+    fn a_backslash_does_not_hide_a_host() {
+        check(
+            Some(Kind::Image),
+            url(r"http://media.example\@evil.example/"),
+            json!({"type": "image_url", "image_url": {"url": "http://media.example/@evil.example/"}}),
+        );
+        let hidden = url(r"http://evil.example\@media.example/");
+        refused(Some(Kind::Image), hidden, "it.url", "--allow-media-hosts");
     }
 
     #[test]

@@ -261,3 +261,6 @@ impl Options {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
