@@ -1,5 +1,8 @@
 //! Tests over real sockets: the adapter before a scripted upstream, called through the generated client.
 //!
+//! - `architecture`: the modules of `src/` depend on each other in one direction.
+//! - `demo`: the simulated vLLM speaks as the recorded one, and answers through the adapter.
+//! - `recordings`: what a real vLLM sent, whole, cut in two and cut off.
 //! - `scripted_upstream`: the upstream of the other tests does what its script says.
 //! - `server_settings`: what a connection offers, and how much it takes.
 //! - `server_calls`: what every call gets, whatever it asks for.
@@ -24,6 +27,7 @@
     reason = "tests"
 )]
 
+mod architecture;
 mod scripted_upstream;
 mod server_calls;
 mod server_end;

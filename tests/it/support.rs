@@ -1,10 +1,11 @@
 //! What tests are made of: the adapter, the upstream before it, and the requests between.
 
 pub(crate) mod adapter;
-pub(crate) mod raw_h2;
+pub(crate) mod process;
+pub mod raw_h2;
 pub(crate) mod reply;
 pub(crate) mod requests;
-pub(crate) mod served;
+pub mod served;
 pub(crate) mod signal;
 pub(crate) mod vllm;
 

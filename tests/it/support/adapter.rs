@@ -127,9 +127,8 @@ impl Adapter {
 async fn connect(address: SocketAddr, change: impl FnOnce(Endpoint) -> Endpoint) -> Channel {
     let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
     let endpoint = change(endpoint);
-    soon("connecting to the adapter", endpoint.connect())
-        .await
-        .unwrap()
+    let channel = soon("connecting to the adapter", endpoint.connect()).await;
+    channel.unwrap()
 }
 
 fn config(base_url: Url) -> Config {
