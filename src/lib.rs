@@ -16,4 +16,9 @@
 pub mod config;
 mod openai;
 pub mod proto;
+mod service;
+mod sse;
 mod translate;
+mod upstream;
+
+pub use translate::Fold;

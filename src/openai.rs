@@ -9,3 +9,4 @@ pub(crate) mod logprobs;
 pub(crate) mod request;
 pub(crate) mod response;
 pub(crate) mod text;
+pub(crate) mod version;

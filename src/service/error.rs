@@ -1,0 +1,211 @@
+//! What a call can fail with, and the one place where each failure gets its status.
+
+mod message;
+mod refusal;
+mod report;
+
+use tonic::{Code, Status};
+
+use crate::{
+    service::deadline::{Expired, MalformedTimeout},
+    translate::{Input, InvalidAnswer, InvalidRequest, Needs},
+    upstream,
+};
+use report::{Report, Retry};
+
+/// Why a call failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// The request has a wrong field.
+    #[error(transparent)]
+    InvalidRequest(#[from] InvalidRequest),
+    /// `grpc-timeout` cannot be read.
+    #[error("grpc-timeout is malformed")]
+    MalformedTimeout,
+    /// A deadline passed.
+    #[error("the deadline passed")]
+    Expired(Expired),
+    /// `adapter-upstream` names an upstream that is not configured.
+    #[error("no such upstream")]
+    UnknownUpstream,
+    /// `adapter-upstream-url` or its key is not allowed.
+    #[error("upstreams of the caller's own are not allowed")]
+    ForeignUpstream,
+    /// The upstream would ignore what the request asks for.
+    #[error("the upstream is too old for {}", .0.field)]
+    TooOld(Needs),
+    /// The upstream could not be asked, or did not answer as it should.
+    #[error(transparent)]
+    Upstream(#[from] upstream::Error),
+    /// The upstream's answer is no whole one.
+    #[error(transparent)]
+    InvalidAnswer(#[from] InvalidAnswer),
+}
+
+/// What a status tells of the call beside its failure.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Subject {
+    pub(crate) request_id: String,
+    /// The model that was asked for; empty for the default one.
+    pub(crate) model: String,
+    /// The kind of input, which names the field of a prompt that is too long.
+    pub(crate) input: Input,
+    /// Deltas that the caller was sent before.
+    pub(crate) deltas: u64,
+    /// Whether the answer is streamed, so that its library cannot repeat it once it has begun.
+    pub(crate) is_stream: bool,
+}
+
+impl From<Expired> for Error {
+    fn from(expired: Expired) -> Self {
+        Self::Expired(expired)
+    }
+}
+
+impl From<MalformedTimeout> for Error {
+    fn from(MalformedTimeout: MalformedTimeout) -> Self {
+        Self::MalformedTimeout
+    }
+}
+
+impl Error {
+    /// The status that the caller gets, with its code and reason for the record.
+    pub(crate) fn to_status(&self, subject: &Subject) -> (Status, &'static str) {
+        let report = self.report(subject);
+        let reason = report.reason;
+        (report.into_status(subject), reason)
+    }
+
+    fn report(&self, subject: &Subject) -> Report {
+        match self {
+            Self::InvalidRequest(invalid) => {
+                let report = Report::new(
+                    Code::InvalidArgument,
+                    "INVALID_REQUEST",
+                    invalid.to_string(),
+                );
+                let violations = invalid.violations().iter();
+                report.with_violations(
+                    violations.map(|it| (it.field.clone(), it.description.clone())),
+                )
+            }
+            // As grpc-go answers; INVALID_ARGUMENT would blame a field.
+            Self::MalformedTimeout => Report::new(
+                Code::Internal,
+                "MALFORMED_TIMEOUT",
+                "grpc-timeout is not digits and a unit",
+            ),
+            Self::Expired(Expired::Caller) => Report::new(
+                Code::DeadlineExceeded,
+                "DEADLINE",
+                "the call's deadline passed; generation has stopped",
+            ),
+            Self::Expired(Expired::Operator) => Report::new(
+                Code::DeadlineExceeded,
+                "TOTAL_TIMEOUT",
+                "the call took longer than the adapter allows; generation has stopped",
+            ),
+            Self::UnknownUpstream => Report::new(
+                Code::NotFound,
+                "UPSTREAM_NOT_FOUND",
+                "adapter-upstream names no configured upstream",
+            ),
+            Self::ForeignUpstream => Report::new(
+                Code::PermissionDenied,
+                "BASE_URL_NOT_ALLOWED",
+                "adapter-upstream-url and adapter-upstream-key are not allowed here",
+            ),
+            Self::TooOld(needs) => Report::new(
+                Code::FailedPrecondition,
+                "UPSTREAM_TOO_OLD",
+                format!(
+                    "{}: the upstream ignores it; it needs vLLM {} or later",
+                    needs.field, needs.version
+                ),
+            ),
+            Self::Upstream(error) => upstream_report(error, subject),
+            Self::InvalidAnswer(invalid) => answer_report(*invalid),
+        }
+    }
+}
+
+fn answer_report(invalid: InvalidAnswer) -> Report {
+    match invalid {
+        InvalidAnswer::Aborted => Report::new(
+            Code::Unavailable,
+            "UPSTREAM_ABORTED",
+            "the upstream aborted the generation",
+        ),
+        InvalidAnswer::Failed => Report::new(
+            Code::Internal,
+            "UPSTREAM_INTERNAL",
+            "the upstream failed during the generation",
+        ),
+        InvalidAnswer::Unfinished => truncated(),
+        InvalidAnswer::Malformed(_) => protocol(),
+    }
+}
+
+fn upstream_report(error: &upstream::Error, subject: &Subject) -> Report {
+    use upstream::Error;
+    match error {
+        Error::Connect(_) => Report::new(
+            Code::Unavailable,
+            "UPSTREAM_CONNECT",
+            "the upstream cannot be reached",
+        ),
+        Error::Reset(_) => Report::new(
+            Code::Unavailable,
+            "UPSTREAM_RESET",
+            "the upstream closed the connection before it answered",
+        ),
+        // The upstream has worked for it, so that a library must not repeat it unasked.
+        Error::Truncated(_) if !subject.is_stream => truncated().with_retry(Retry::Never),
+        Error::Truncated(_) => truncated(),
+        Error::Refused(refusal) => refusal::report(refusal, subject),
+        Error::Redirected(status) => Report::new(
+            Code::Internal,
+            "UPSTREAM_REDIRECT",
+            "the upstream answered with a redirect",
+        )
+        .with("status", status),
+        Error::Protocol(_) => protocol(),
+        Error::TooLarge { what, limit } => Report::new(
+            Code::Internal,
+            "UPSTREAM_EVENT_TOO_LARGE",
+            format!("the upstream's {what} is larger than {limit} bytes"),
+        )
+        .with("limit", limit),
+        Error::FirstToken(limit) => Report::new(
+            Code::DeadlineExceeded,
+            "FIRST_TOKEN_TIMEOUT",
+            "the upstream sent nothing within the adapter's limit",
+        )
+        .with("limit_ms", limit.as_millis()),
+        Error::Stalled(limit) => Report::new(
+            Code::Unavailable,
+            "UPSTREAM_STALLED",
+            "the upstream fell silent in the midst of its answer",
+        )
+        .with("limit_ms", limit.as_millis()),
+    }
+}
+
+fn truncated() -> Report {
+    Report::new(
+        Code::Unavailable,
+        "UPSTREAM_STREAM_TRUNCATED",
+        "the upstream's answer was cut off",
+    )
+}
+
+fn protocol() -> Report {
+    Report::new(
+        Code::Internal,
+        "UPSTREAM_PROTOCOL",
+        "the upstream's answer cannot be understood",
+    )
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,128 @@
+//! Texts that a caller may see.
+
+/// Longest text after percent-encoding, in bytes. C-core's soft limit for all metadata is 8 KiB.
+const MAX_ENCODED_BYTES: usize = 1024;
+
+/// One line, of at most 1 KiB as it stands in `grpc-message`.
+pub(super) fn line(text: &str) -> String {
+    cut(text, MAX_ENCODED_BYTES)
+}
+
+/// One line of at most so many bytes, percent-encoded.
+pub(super) fn cut(text: &str, most: usize) -> String {
+    let mut line = String::with_capacity(text.len().min(most));
+    let mut encoded = 0;
+    let mut is_space = false;
+    for character in text.chars() {
+        if character.is_control() || character.is_whitespace() {
+            is_space = !line.is_empty();
+            continue;
+        }
+        let bytes = encoded_bytes(character);
+        if encoded + bytes + usize::from(is_space) > most {
+            break;
+        }
+        if std::mem::take(&mut is_space) {
+            line.push(' ');
+            encoded += 1;
+        }
+        line.push(character);
+        encoded += bytes;
+    }
+    line
+}
+
+/// The bytes of a character in `grpc-message`: all but printable ASCII are percent-encoded.
+fn encoded_bytes(character: char) -> usize {
+    match character {
+        '%' => 3,
+        ' '..='~' => 1,
+        _ => 3 * character.len_utf8(),
+    }
+}
+
+/// An engine's text without what a caller must not learn: addresses of hosts and memory, keys, and what pydantic
+/// repeats of the input.
+pub(super) fn redacted(text: &str) -> String {
+    let text = without_input(text);
+    let mut words = Vec::new();
+    let mut is_key = false;
+    for word in text.split_whitespace() {
+        let shown = if std::mem::take(&mut is_key)
+            || word.trim_start_matches(PUNCTUATION).starts_with("sk-")
+        {
+            "<key>"
+        } else if word.contains("://") {
+            "<url>"
+        } else if word.trim_start_matches(PUNCTUATION).starts_with("0x") {
+            "<address>"
+        } else {
+            word
+        };
+        is_key = word.eq_ignore_ascii_case("bearer");
+        words.push(shown);
+    }
+    words.join(" ")
+}
+
+const PUNCTUATION: [char; 6] = ['\'', '"', '(', '`', '=', '<'];
+
+/// pydantic's errors, which vLLM 0.27 and later prints one a line, hold a member `'input': '…'`.
+fn without_input(text: &str) -> String {
+    let mut rest = text;
+    let mut shown = String::new();
+    while let Some((head, tail)) = rest.split_once(", 'input': ") {
+        shown.push_str(head);
+        let after_value = tail
+            .find("', 'ctx'")
+            .map(|end| end + 1)
+            .or_else(|| tail.find("'}").map(|end| end + 1));
+        rest = after_value
+            .and_then(|end| tail.get(end..))
+            .unwrap_or_default();
+    }
+    shown.push_str(rest);
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_one_line_of_bounded_length() {
+        assert_eq!(line("a\n  b\r\nc\u{0}\u{1b}d "), "a b c d");
+        assert_eq!(line(&"x".repeat(5000)).len(), 1024);
+        assert_eq!(line(&"é".repeat(5000)).chars().count(), 1024 / 6);
+        assert_eq!(line(&"%".repeat(5000)).len(), 1024 / 3);
+        assert_eq!(line(" \n "), "");
+    }
+
+    #[test]
+    fn what_a_caller_must_not_learn_is_left_out() {
+        let rows = [
+            (
+                "temperature must be non-negative, got -1.0.",
+                "temperature must be non-negative, got -1.0.",
+            ),
+            ("see https://user:pw@host/x for more", "see <url> for more"),
+            (
+                "Bearer abc is wrong, sk-123 too",
+                "Bearer <key> is wrong, <key> too",
+            ),
+            ("<Engine object at 0x7f12ab>", "<Engine object at <address>"),
+            (
+                "1 validation error:\n  {'type': 'x', 'loc': 'body.n', 'msg': 'bad', 'input': 'my secret'}",
+                "1 validation error: {'type': 'x', 'loc': 'body.n', 'msg': 'bad'}",
+            ),
+            (
+                "{'msg': 'bad', 'input': 'a', 'ctx': {'le': 1}} {'msg': 'b', 'input': 'c'}",
+                "{'msg': 'bad', 'ctx': {'le': 1}} {'msg': 'b'}",
+            ),
+            ("{'msg': 'bad', 'input': 'cut of", "{'msg': 'bad'"),
+        ];
+        for (text, shown) in rows {
+            assert_eq!(redacted(text), shown);
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! A status in the making: its code, and the details that a program can act on.
+
+use std::{collections::HashMap, time::Duration};
+
+use prost::Message;
+use tonic::{
+    Code, Status,
+    metadata::{MetadataMap, MetadataValue},
+};
+use tonic_types::{ErrorDetails, StatusExt};
+
+use super::{Subject, message};
+
+/// Of every `google.rpc.ErrorInfo`.
+pub(crate) const DOMAIN: &str = "vllm-grpc-adapter";
+
+/// Tells a retrying library how long to wait, or with -1 not to repeat (gRFC A6).
+const PUSHBACK: &str = "grpc-retry-pushback-ms";
+
+/// Most bytes of all trailers; C-core cuts at 8 KiB, and meshes add their own.
+const MAX_TRAILER_BYTES: usize = 4096;
+
+/// What the message, and each text of a detail, is cut to where all is too much.
+const SHORT_BYTES: usize = 128;
+
+/// What is told of a failure.
+#[derive(Debug)]
+pub(super) struct Report {
+    code: Code,
+    pub(super) reason: &'static str,
+    message: String,
+    metadata: HashMap<String, String>,
+    violations: Vec<(String, String)>,
+    retry: Retry,
+    model: Option<String>,
+}
+
+/// Whether a repeat may help.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Retry {
+    /// As the caller's library decides by the code.
+    Unsaid,
+    /// After that time.
+    After(Duration),
+    /// It would be paid for twice, or be useless.
+    Never,
+}
+
+impl Report {
+    pub(super) fn new(code: Code, reason: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            reason,
+            message: message.into(),
+            metadata: HashMap::new(),
+            violations: Vec::new(),
+            retry: Retry::Unsaid,
+            model: None,
+        }
+    }
+
+    /// A fact beside the reason.
+    pub(super) fn with(mut self, key: &str, value: impl ToString) -> Self {
+        self.metadata.insert(
+            key.to_owned(),
+            message::cut(&value.to_string(), SHORT_BYTES),
+        );
+        self
+    }
+
+    /// Fields that the caller can mend.
+    pub(super) fn with_violations(
+        mut self,
+        violations: impl Iterator<Item = (String, String)>,
+    ) -> Self {
+        self.violations.extend(violations);
+        self
+    }
+
+    pub(super) fn with_retry(mut self, retry: Retry) -> Self {
+        self.retry = retry;
+        self
+    }
+
+    /// The model that is not there.
+    pub(super) fn with_model(mut self, model: &str) -> Self {
+        self.model = Some(model.to_owned());
+        self
+    }
+
+    /// The status; all its trailers together stay under 4 KiB.
+    pub(super) fn into_status(mut self, subject: &Subject) -> Status {
+        self.message = message::line(&self.message);
+        if subject.deltas > 0 {
+            self = self.with("partial", true).with("deltas", subject.deltas);
+        }
+        let status = self.status(subject);
+        if trailer_bytes(&status) <= MAX_TRAILER_BYTES {
+            return status;
+        }
+        self.message = message::cut(&self.message, SHORT_BYTES);
+        self.violations.truncate(4);
+        for (field, description) in &mut self.violations {
+            *field = message::cut(field, SHORT_BYTES);
+            *description = message::cut(description, SHORT_BYTES);
+        }
+        self.model = self.model.map(|model| message::cut(&model, SHORT_BYTES));
+        self.status(subject)
+    }
+
+    fn status(&self, subject: &Subject) -> Status {
+        let mut details = ErrorDetails::new();
+        details.set_error_info(self.reason, DOMAIN, self.metadata.clone());
+        details.set_request_info(&subject.request_id, "");
+        for (field, description) in &self.violations {
+            details.add_bad_request_violation(field, description);
+        }
+        if let Some(model) = &self.model {
+            details.set_resource_info("model", model, "", &self.message);
+        }
+        let mut metadata = MetadataMap::new();
+        match self.retry {
+            Retry::Unsaid => {}
+            Retry::After(after) => {
+                details.set_retry_info(Some(after));
+                let millis = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
+                metadata.insert(PUSHBACK, MetadataValue::from(millis));
+            }
+            Retry::Never => {
+                metadata.insert(PUSHBACK, MetadataValue::from_static("-1"));
+            }
+        }
+        Status::with_error_details_and_metadata(self.code, &self.message, details, metadata)
+    }
+}
+
+/// The message and the details, which stand in two trailers, the second in base64 and with the message in it.
+fn trailer_bytes(status: &Status) -> usize {
+    let details = tonic_types::pb::Status {
+        code: status.code().into(),
+        message: status.message().to_owned(),
+        details: Vec::new(),
+    };
+    // The names and the other trailers take less than 256 bytes.
+    3 * status.message().len().min(342)
+        + (details.encoded_len() + status.details().len()) * 4 / 3
+        + 256
+}

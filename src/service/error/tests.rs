@@ -1,0 +1,321 @@
+use std::time::Duration;
+
+use tonic::Code;
+use tonic_types::StatusExt;
+
+use super::*;
+use crate::{
+    openai::error::ErrorBody,
+    upstream::{Malformed, Refusal},
+};
+
+const OBJECT: &str =
+    r#"{"error":{"message":"m","type":"BadRequestError","param":"temperature","code":400}}"#;
+const FLAT: &str =
+    r#"{"object":"error","message":"m","type":"BadRequestError","param":"temperature","code":400}"#;
+const WORD: &str = r#"{"error":"Unauthorized"}"#;
+const DETAIL: &str = r#"{"detail":"Not Found"}"#;
+const HTML: &str = "<html><h1>secret host</h1></html>";
+const NO_MODEL: &str = r#"{"error":{"message":"The model `x` does not exist. Valid aliases: theirs",
+    "type":"NotFoundError","param":"model","code":404}}"#;
+
+fn subject() -> Subject {
+    Subject {
+        request_id: "r-1".to_owned(),
+        model: "x".to_owned(),
+        ..Default::default()
+    }
+}
+
+fn refused(status: u16, body: &str, retry_after: Option<u64>) -> Error {
+    let retry_after = retry_after.map(Duration::from_secs);
+    let body = ErrorBody::read(body.as_bytes());
+    Error::Upstream(upstream::Error::Refused(Refusal {
+        status,
+        body,
+        retry_after,
+    }))
+}
+
+/// The status of an error, after checks of what every status has.
+#[track_caller]
+fn status(error: &Error, subject: &Subject) -> (Status, &'static str) {
+    let (status, reason) = error.to_status(subject);
+    let details = status.get_error_details();
+    let info = details.error_info().unwrap();
+    assert_eq!(
+        (info.domain.as_str(), info.reason.as_str()),
+        (report::DOMAIN, reason)
+    );
+    assert_eq!(
+        details.request_info().unwrap().request_id,
+        subject.request_id
+    );
+    assert!(status.message().len() <= 1024 && !status.message().contains('\n'));
+    assert!(!status.message().contains("secret") && !status.message().contains("theirs"));
+    assert!(status.details().len() * 4 / 3 + status.message().len() < 4096);
+    (status, reason)
+}
+
+#[track_caller]
+fn check(error: &Error, code: Code, reason: &str) {
+    let (status, told) = status(error, &subject());
+    assert_eq!((status.code(), told), (code, reason));
+}
+
+#[test]
+fn every_http_status_has_its_code() {
+    let rows = [
+        (400, OBJECT, Code::InvalidArgument, "INVALID_REQUEST"),
+        (400, FLAT, Code::InvalidArgument, "INVALID_REQUEST"),
+        (400, WORD, Code::Internal, "UPSTREAM_PROTOCOL"),
+        (400, DETAIL, Code::Internal, "UPSTREAM_PROTOCOL"),
+        (400, HTML, Code::Internal, "UPSTREAM_PROTOCOL"),
+        (400, "", Code::Internal, "UPSTREAM_PROTOCOL"),
+        (401, WORD, Code::Internal, "UPSTREAM_AUTH"),
+        (402, "", Code::Internal, "UPSTREAM_BILLING"),
+        (403, OBJECT, Code::Internal, "UPSTREAM_FORBIDDEN"),
+        (404, NO_MODEL, Code::NotFound, "MODEL_NOT_FOUND"),
+        (404, DETAIL, Code::Internal, "UPSTREAM_MISROUTED"),
+        (404, HTML, Code::Internal, "UPSTREAM_MISROUTED"),
+        (404, "", Code::Internal, "UPSTREAM_MISROUTED"),
+        (405, DETAIL, Code::Internal, "UPSTREAM_MISROUTED"),
+        (408, "", Code::Unavailable, "UPSTREAM_UNAVAILABLE"),
+        (409, "", Code::Aborted, "UPSTREAM_CONFLICT"),
+        (410, "", Code::NotFound, "MODEL_NOT_FOUND"),
+        (412, "", Code::FailedPrecondition, "UPSTREAM_PRECONDITION"),
+        (413, "", Code::ResourceExhausted, "REQUEST_TOO_LARGE"),
+        (414, "", Code::Internal, "UPSTREAM_PROTOCOL"),
+        (415, "", Code::Internal, "UPSTREAM_MISROUTED"),
+        (418, "", Code::Internal, "UPSTREAM_HTTP"),
+        (422, OBJECT, Code::InvalidArgument, "INVALID_REQUEST"),
+        (
+            422,
+            r#"{"detail":[{"loc":["body"]}]}"#,
+            Code::InvalidArgument,
+            "INVALID_REQUEST",
+        ),
+        (425, "", Code::Unavailable, "UPSTREAM_UNAVAILABLE"),
+        (429, HTML, Code::ResourceExhausted, "UPSTREAM_RATE_LIMITED"),
+        (431, "", Code::Internal, "UPSTREAM_PROTOCOL"),
+        (451, "", Code::PermissionDenied, "UPSTREAM_LEGAL"),
+        (499, "", Code::Unavailable, "UPSTREAM_RESET"),
+        (500, OBJECT, Code::Internal, "UPSTREAM_INTERNAL"),
+        (501, OBJECT, Code::Unimplemented, "UPSTREAM_UNIMPLEMENTED"),
+        (502, HTML, Code::Unavailable, "UPSTREAM_UNAVAILABLE"),
+        (503, WORD, Code::Unavailable, "UPSTREAM_OVERLOADED"),
+        (504, HTML, Code::DeadlineExceeded, "UPSTREAM_TIMEOUT"),
+        (505, "", Code::Internal, "UPSTREAM_HTTP"),
+        (507, "", Code::ResourceExhausted, "UPSTREAM_STORAGE"),
+        (520, "", Code::Unavailable, "UPSTREAM_UNAVAILABLE"),
+        (524, "", Code::DeadlineExceeded, "UPSTREAM_TIMEOUT"),
+        (204, "", Code::Internal, "UPSTREAM_PROTOCOL"),
+    ];
+    for (http, body, code, reason) in rows {
+        let (status, told) = status(&refused(http, body, None), &subject());
+        assert_eq!((status.code(), told), (code, reason), "{http} {body}");
+    }
+}
+
+#[test]
+fn a_context_that_is_too_long_is_told_by_its_own_reason() {
+    let by_param =
+        r#"{"error":{"message":"m","type":"BadRequestError","param":"input_tokens","code":400}}"#;
+    // vLLM up to 0.31.
+    let by_text = r#"{"object":"error","message":"This model's maximum context length is 8","type":"BadRequestError","param":null,"code":400}"#;
+    for body in [by_param, by_text] {
+        for (input, field) in [
+            (Input::Prompt, "prompt"),
+            (Input::Messages, "messages"),
+            (Input::Completion, "completion"),
+        ] {
+            let subject = Subject { input, ..subject() };
+            let (status, reason) = status(&refused(400, body, None), &subject);
+            assert_eq!(
+                (status.code(), reason),
+                (Code::InvalidArgument, "CONTEXT_LENGTH_EXCEEDED")
+            );
+            assert_eq!(
+                status.get_details_bad_request().unwrap().field_violations[0].field,
+                field
+            );
+        }
+    }
+}
+
+#[test]
+fn a_field_of_the_adapters_own_is_not_the_callers_fault() {
+    let body = r#"{"error":{"message":"m","type":"Bad Request","param":"body.stream_options","code":400}}"#;
+    check(
+        &refused(400, body, None),
+        Code::Internal,
+        "UPSTREAM_PROTOCOL",
+    );
+    let blocked = r#"{"error":{"message":"m","code":"content_filter"}}"#;
+    check(
+        &refused(400, blocked, None),
+        Code::FailedPrecondition,
+        "CONTENT_BLOCKED",
+    );
+}
+
+#[test]
+fn waiting_is_told_where_it_helps() {
+    let pushback = |error: &Error, subject: &Subject| {
+        let (status, _) = status(error, subject);
+        let told = status
+            .metadata()
+            .get("grpc-retry-pushback-ms")
+            .map(|it| it.to_str().unwrap().to_owned());
+        let info = status
+            .get_details_retry_info()
+            .map(|it| it.retry_delay.unwrap().as_millis().to_string());
+        assert!(info.is_none() || info == told);
+        told
+    };
+    let told = |error: &Error| pushback(error, &subject());
+    assert_eq!(told(&refused(503, "", Some(7))), Some("7000".to_owned()));
+    assert_eq!(told(&refused(429, "", Some(3))), Some("3000".to_owned()));
+    assert_eq!(told(&refused(429, "", None)), None);
+    assert_eq!(told(&refused(500, "", Some(3))), None);
+    assert_eq!(told(&refused(502, "", None)), Some("1000".to_owned()));
+    let spread: u64 = told(&refused(503, "", None)).unwrap().parse().unwrap();
+    assert!((500..=1500).contains(&spread));
+    // Paid for, and the headers are not out: the library must not repeat it.
+    let cut = || Error::Upstream(upstream::Error::Truncated(None));
+    assert_eq!(told(&cut()), Some("-1".to_owned()));
+    assert_eq!(
+        pushback(
+            &cut(),
+            &Subject {
+                is_stream: true,
+                ..subject()
+            }
+        ),
+        None
+    );
+}
+
+#[test]
+fn what_happens_besides_has_its_code() {
+    use upstream::Error as E;
+    let second = Duration::from_secs(1);
+    let rows = [
+        (
+            Error::Expired(Expired::Caller),
+            Code::DeadlineExceeded,
+            "DEADLINE",
+        ),
+        (
+            Error::Expired(Expired::Operator),
+            Code::DeadlineExceeded,
+            "TOTAL_TIMEOUT",
+        ),
+        (Error::MalformedTimeout, Code::Internal, "MALFORMED_TIMEOUT"),
+        (Error::UnknownUpstream, Code::NotFound, "UPSTREAM_NOT_FOUND"),
+        (
+            Error::ForeignUpstream,
+            Code::PermissionDenied,
+            "BASE_URL_NOT_ALLOWED",
+        ),
+        (
+            E::Truncated(None).into(),
+            Code::Unavailable,
+            "UPSTREAM_STREAM_TRUNCATED",
+        ),
+        (
+            E::Redirected(307).into(),
+            Code::Internal,
+            "UPSTREAM_REDIRECT",
+        ),
+        (
+            E::Protocol(Malformed::Utf8).into(),
+            Code::Internal,
+            "UPSTREAM_PROTOCOL",
+        ),
+        (
+            E::TooLarge {
+                what: "event",
+                limit: 8,
+            }
+            .into(),
+            Code::Internal,
+            "UPSTREAM_EVENT_TOO_LARGE",
+        ),
+        (
+            E::FirstToken(second).into(),
+            Code::DeadlineExceeded,
+            "FIRST_TOKEN_TIMEOUT",
+        ),
+        (
+            E::Stalled(second).into(),
+            Code::Unavailable,
+            "UPSTREAM_STALLED",
+        ),
+        (
+            InvalidAnswer::Aborted.into(),
+            Code::Unavailable,
+            "UPSTREAM_ABORTED",
+        ),
+        (
+            InvalidAnswer::Failed.into(),
+            Code::Internal,
+            "UPSTREAM_INTERNAL",
+        ),
+        (
+            InvalidAnswer::Unfinished.into(),
+            Code::Unavailable,
+            "UPSTREAM_STREAM_TRUNCATED",
+        ),
+        (
+            InvalidAnswer::Malformed("x").into(),
+            Code::Internal,
+            "UPSTREAM_PROTOCOL",
+        ),
+    ];
+    for (error, code, reason) in rows {
+        check(&error, code, reason);
+    }
+}
+
+#[test]
+fn a_partial_answer_is_told_as_one() {
+    let subject = Subject {
+        deltas: 3,
+        ..subject()
+    };
+    let (status, _) = status(&Error::Expired(Expired::Caller), &subject);
+    let metadata = status.get_details_error_info().unwrap().metadata;
+    assert_eq!(metadata.get("partial").map(String::as_str), Some("true"));
+    assert_eq!(metadata.get("deltas").map(String::as_str), Some("3"));
+}
+
+#[test]
+fn the_trailers_are_bounded_whatever_comes() {
+    let long = "é".repeat(100_000);
+    let engine = format!(
+        r#"{{"error":{{"message":"{long}","type":"BadRequestError","param":"messages","code":400}}}}"#
+    );
+    let subject = Subject {
+        model: long.clone(),
+        request_id: "r".repeat(128),
+        ..Default::default()
+    };
+    status(&refused(400, &engine, None), &subject);
+    status(&refused(404, NO_MODEL, None), &subject);
+    let fields: Vec<String> = (0..500).map(|n| format!("messages[{n}].{long}")).collect();
+    let fields: Vec<&str> = fields.iter().map(String::as_str).collect();
+    status(&InvalidRequest::together(&fields, &long).into(), &subject);
+}
+
+#[test]
+fn every_wrong_field_is_told() {
+    let (status, _) = status(
+        &InvalidRequest::together(&["prompt", "messages"], "set one").into(),
+        &subject(),
+    );
+    assert_eq!(status.message(), "prompt: set one; messages: set one");
+    let violations = status.get_details_bad_request().unwrap().field_violations;
+    let fields: Vec<_> = violations.iter().map(|it| it.field.as_str()).collect();
+    assert_eq!(fields, ["prompt", "messages"]);
+}

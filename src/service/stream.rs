@@ -1,0 +1,129 @@
+//! An open upstream stream as the responses of a call.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use tokio::time::Sleep;
+use tokio_stream::Stream;
+
+use super::{call::Call, error::Error};
+use crate::{proto::StreamGenerateResponse, translate::StreamTranslator, upstream::Events};
+
+/// Most events that are read ahead of the caller. They are there already: reading them together makes one write of
+/// many messages, and lets adjacent deltas be merged.
+const MAX_READ_AHEAD: usize = 64;
+
+/// The responses of one call, pulled by its caller: one who reads slowly slows the upstream, and one who leaves drops
+/// all of this, and with it the upstream's connection.
+pub(crate) struct Responses {
+    events: Events,
+    translator: StreamTranslator,
+    timer: Option<Pin<Box<Sleep>>>,
+    call: Call,
+    state: State,
+}
+
+/// How far the stream is.
+#[derive(Debug)]
+enum State {
+    /// Events may come.
+    Open,
+    /// What waits is sent, and then the call is over, with the error if there is one.
+    Ending(Option<Error>),
+    /// The call is over.
+    Over,
+}
+
+impl Responses {
+    /// The responses of an answer that has begun; what was translated of it comes first.
+    pub(super) fn new(events: Events, translator: StreamTranslator, call: Call) -> Self {
+        let timer = call.deadline.timer().map(Box::pin);
+        Self {
+            events,
+            translator,
+            timer,
+            call,
+            state: State::Open,
+        }
+    }
+
+    /// Reads what has arrived; pending only if that is nothing.
+    fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        for n_read in 0..MAX_READ_AHEAD {
+            let read = match self.events.poll_advance(context) {
+                Poll::Pending if n_read == 0 => return Poll::Pending,
+                Poll::Pending => return Poll::Ready(()),
+                Poll::Ready(Ok(true)) => take(&self.events, &mut self.translator),
+                Poll::Ready(Ok(false)) => self.translator.end().map_err(Error::from).map(|()| {
+                    self.state = State::Ending(None);
+                }),
+                Poll::Ready(Err(error)) => Err(error.into()),
+            };
+            if let Err(error) = read {
+                self.state = State::Ending(Some(error));
+            }
+            if !matches!(self.state, State::Open) {
+                break;
+            }
+        }
+        Poll::Ready(())
+    }
+
+    /// Whether the deadline has passed.
+    fn is_expired(&mut self, context: &mut Context<'_>) -> bool {
+        self.timer
+            .as_mut()
+            .is_some_and(|timer| timer.as_mut().poll(context).is_ready())
+    }
+
+    fn count(&mut self, response: &StreamGenerateResponse) {
+        use crate::proto::stream_generate_response::Event;
+        self.call.observer.responded();
+        if let Some(Event::Content(_) | Event::Reasoning(_) | Event::ToolCall(_)) = &response.event
+        {
+            self.call.observer.subject.deltas += 1;
+        }
+    }
+}
+
+/// Gives the translator the event that `events` is at.
+pub(super) fn take(events: &Events, translator: &mut StreamTranslator) -> Result<(), Error> {
+    let chunk = events.chunk()?;
+    let json = events.data()?;
+    translator.push(chunk, json)?;
+    Ok(())
+}
+
+impl Stream for Responses {
+    type Item = Result<StreamGenerateResponse, tonic::Status>;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        loop {
+            if let Some(response) = this.translator.pop() {
+                this.count(&response);
+                return Poll::Ready(Some(Ok(response)));
+            }
+            match std::mem::replace(&mut this.state, State::Over) {
+                State::Over => return Poll::Ready(None),
+                State::Ending(None) => {
+                    this.call.observer.end();
+                    return Poll::Ready(None);
+                }
+                State::Ending(Some(error)) => {
+                    return Poll::Ready(Some(Err(this.call.observer.fail(&error))));
+                }
+                State::Open => {}
+            }
+            this.state = State::Open;
+            if this.is_expired(context) {
+                this.state = State::Ending(Some(this.call.deadline.expired().into()));
+            } else if this.poll_read(context).is_pending() {
+                return Poll::Pending;
+            }
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! Log probabilities: one shape for chat and for completions, whose JSON differs.
+
+use super::{Asked, InvalidAnswer};
+use crate::{
+    openai::logprobs::{Entries, Logprobs, PromptLogprob, PromptLogprobs, TokenLogprob},
+    proto,
+};
+
+/// One entry a token.
+pub(super) fn token_logprobs(
+    logprobs: Logprobs,
+    asked: &Asked,
+) -> Result<Vec<proto::TokenLogprob>, InvalidAnswer> {
+    if let Some(content) = logprobs.content {
+        return Ok(content
+            .into_iter()
+            .map(|token| chat_token(token, asked))
+            .collect());
+    }
+    let Some(tokens) = logprobs.tokens else {
+        return Ok(Vec::new());
+    };
+    let mut values = Column::new(logprobs.token_logprobs, tokens.len())?;
+    let mut tops = Column::new(logprobs.top_logprobs, tokens.len())?;
+    let mut offsets = Column::new(logprobs.text_offset, tokens.len())?;
+    let entry = |token| {
+        let (token, token_id) = token_or_id(token, asked);
+        let top = tops
+            .next()
+            .flatten()
+            .map_or_else(Vec::new, |Entries(top)| top);
+        proto::TokenLogprob {
+            token,
+            token_id,
+            logprob: values.next().flatten(),
+            raw_bytes: prost::bytes::Bytes::new(),
+            top_logprobs: top
+                .into_iter()
+                .map(|(token, logprob)| completion_top(token, logprob, asked))
+                .collect(),
+            text_offset: offsets.next(),
+        }
+    };
+    Ok(tokens.into_iter().map(entry).collect())
+}
+
+/// One entry a token of the prompt.
+pub(super) fn prompt_logprobs(logprobs: PromptLogprobs) -> Vec<proto::PromptTokenLogprobs> {
+    let place = |candidates: Option<Entries<i32, PromptLogprob>>| {
+        let candidates = candidates.map_or_else(Vec::new, |Entries(candidates)| candidates);
+        let candidate = |(token_id, candidate): (i32, PromptLogprob)| proto::PromptLogprob {
+            token_id: Some(token_id),
+            token: candidate.decoded_token.unwrap_or_default(),
+            logprob: Some(candidate.logprob),
+            rank: candidate.rank,
+        };
+        proto::PromptTokenLogprobs {
+            candidates: candidates.into_iter().map(candidate).collect(),
+        }
+    };
+    logprobs.into_iter().map(place).collect()
+}
+
+/// A list beside the list of tokens, which is absent or as long.
+struct Column<T>(std::vec::IntoIter<T>);
+
+impl<T> Column<T> {
+    fn new(list: Option<Vec<T>>, tokens: usize) -> Result<Self, InvalidAnswer> {
+        let list = list.unwrap_or_default();
+        if list.is_empty() || list.len() == tokens {
+            Ok(Self(list.into_iter()))
+        } else {
+            Err(InvalidAnswer::Malformed(
+                "lists of log probabilities differ in length",
+            ))
+        }
+    }
+
+    fn next(&mut self) -> Option<T> {
+        self.0.next()
+    }
+}
+
+fn chat_token(token: TokenLogprob, asked: &Asked) -> proto::TokenLogprob {
+    let (text, token_id) = token_or_id(token.token, asked);
+    proto::TokenLogprob {
+        token: text,
+        token_id,
+        logprob: token.logprob,
+        raw_bytes: token.bytes.unwrap_or_default().into(),
+        top_logprobs: token
+            .top_logprobs
+            .unwrap_or_default()
+            .into_iter()
+            .map(|top| chat_top(top, asked))
+            .collect(),
+        text_offset: None,
+    }
+}
+
+fn chat_top(top: TokenLogprob, asked: &Asked) -> proto::TopLogprob {
+    let (token, token_id) = token_or_id(top.token, asked);
+    proto::TopLogprob {
+        token,
+        token_id,
+        logprob: top.logprob,
+        raw_bytes: top.bytes.unwrap_or_default().into(),
+    }
+}
+
+fn completion_top(token: String, logprob: f32, asked: &Asked) -> proto::TopLogprob {
+    let (token, token_id) = token_or_id(token, asked);
+    proto::TopLogprob {
+        token,
+        token_id,
+        logprob: Some(logprob),
+        raw_bytes: prost::bytes::Bytes::new(),
+    }
+}
+
+/// A token's text, or its id where ids were asked for: vLLM then writes `token_id:N`.
+fn token_or_id(token: String, asked: &Asked) -> (String, Option<i32>) {
+    let id = token
+        .strip_prefix("token_id:")
+        .filter(|_| asked.tokens_as_ids);
+    match id.and_then(|id| id.parse().ok()) {
+        Some(id) => (String::new(), Some(id)),
+        None => (token, None),
+    }
+}

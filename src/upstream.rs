@@ -1,0 +1,15 @@
+//! The HTTP side: sends requests to vLLM, and yields its answers as `openai` types.
+//!
+//! Knows nothing of gRPC. Whoever drops an answer closes its connection, which makes vLLM abort the request.
+
+mod body;
+mod client;
+mod connection;
+mod error;
+mod events;
+mod pool;
+mod version;
+
+pub(crate) use client::{Client, Headers, SetupError};
+pub(crate) use error::{Chain, Error, Malformed, Refusal};
+pub(crate) use events::Events;

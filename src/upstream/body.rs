@@ -1,0 +1,148 @@
+//! Whole bodies, read up to a limit.
+
+use std::{future::poll_fn, time::Duration};
+
+use http::{Response, StatusCode, header};
+
+use super::{
+    error::{Error, Malformed, Refusal},
+    pool::Body,
+};
+use crate::openai::error::ErrorBody;
+
+/// As much of an error's body as is read; vLLM's longest are some KiB.
+const MAX_ERROR_BYTES: usize = 64 * 1024;
+
+/// Longest `Retry-After` that is believed.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
+
+/// Passes an answer with status 200, and makes any other an error.
+pub(super) async fn successful(response: Response<Body>) -> Result<Response<Body>, Error> {
+    let status = response.status();
+    if status.is_redirection() {
+        return Err(Error::Redirected(status.as_u16()));
+    }
+    if status == StatusCode::OK {
+        let encoding = response.headers().get(header::CONTENT_ENCODING);
+        return match encoding.filter(|encoding| encoding.as_bytes() != b"identity") {
+            Some(encoding) => Err(Error::Protocol(Malformed::ContentEncoding(printable(
+                encoding.as_bytes(),
+            )))),
+            None => Ok(response),
+        };
+    }
+    let retry_after = retry_after(&response);
+    let body = error_body(response).await;
+    Err(Error::Refused(Refusal {
+        status: status.as_u16(),
+        body,
+        retry_after,
+    }))
+}
+
+/// The media type, in lower case and without parameters.
+pub(super) fn media_type(response: &Response<Body>) -> String {
+    let value = response.headers().get(header::CONTENT_TYPE);
+    let value = value
+        .map(|value| printable(value.as_bytes()))
+        .unwrap_or_default();
+    value
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .to_ascii_lowercase()
+}
+
+/// Reads a JSON body, which may tell of an error although its status is 200 (vLLM up to 0.17).
+pub(super) async fn json(response: Response<Body>, limit: usize) -> Result<Json, Error> {
+    let media_type = media_type(&response);
+    if media_type != "application/json" {
+        return Err(Error::Protocol(Malformed::ContentType(media_type)));
+    }
+    let body = read(response.into_body(), limit).await?;
+    match ErrorBody::read(&body) {
+        ErrorBody::Foreign => {}
+        told @ (ErrorBody::Engine(_) | ErrorBody::Gate(_)) => {
+            return Err(Error::from_error_body(told));
+        }
+    }
+    match String::from_utf8(body) {
+        Ok(text) => Ok(Json(text)),
+        Err(_invalid) => Err(Error::Protocol(Malformed::Utf8)),
+    }
+}
+
+/// The text of a JSON body.
+#[derive(Debug)]
+pub(crate) struct Json(String);
+
+impl Json {
+    /// The body, read as that type. A body that ends too early was cut.
+    pub(crate) fn read<'a, T: serde::Deserialize<'a>>(&'a self) -> Result<T, Error> {
+        serde_json::from_str(&self.0).map_err(|error| {
+            if error.is_eof() {
+                Error::Truncated(None)
+            } else {
+                Error::Protocol(Malformed::Json(error))
+            }
+        })
+    }
+
+    /// The body as it came.
+    pub(crate) fn text(&self) -> &str {
+        &self.0
+    }
+}
+
+/// What an error's body says; one that is cut or too long is [`ErrorBody::Foreign`].
+pub(super) async fn error_body(response: Response<Body>) -> ErrorBody {
+    match read(response.into_body(), MAX_ERROR_BYTES).await {
+        Ok(body) => ErrorBody::read(&body),
+        Err(_unreadable) => ErrorBody::Foreign,
+    }
+}
+
+async fn read(mut body: Body, limit: usize) -> Result<Vec<u8>, Error> {
+    let too_large = Error::TooLarge {
+        what: "body",
+        limit,
+    };
+    let length = body
+        .length()
+        .and_then(|length| usize::try_from(length).ok());
+    if length.is_some_and(|length| length > limit) {
+        return Err(too_large);
+    }
+    let mut bytes = Vec::with_capacity(length.unwrap_or_default());
+    while let Some(data) = poll_fn(|context| body.poll_data(context)).await {
+        let data = data.map_err(Error::from_body)?;
+        if bytes.len() + data.len() > limit {
+            return Err(too_large);
+        }
+        bytes.extend_from_slice(&data);
+    }
+    Ok(bytes)
+}
+
+/// `Retry-After` in seconds; a date counts as absent, since its clock may differ from ours.
+fn retry_after(response: &Response<Body>) -> Option<Duration> {
+    let value = response.headers().get(header::RETRY_AFTER)?.to_str().ok()?;
+    let seconds: u64 = value.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds).min(MAX_RETRY_AFTER))
+}
+
+/// The printable start of a header's value.
+fn printable(value: &[u8]) -> String {
+    value
+        .iter()
+        .take(80)
+        .map(|&byte| {
+            if byte.is_ascii_graphic() || byte == b' ' {
+                char::from(byte)
+            } else {
+                '?'
+            }
+        })
+        .collect()
+}

@@ -1,0 +1,331 @@
+//! Sends requests to one vLLM.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, header};
+use http_body_util::Full;
+use hyper_rustls::HttpsConnectorBuilder;
+use hyper_util::client::legacy::connect::HttpConnector;
+use secrecy::ExposeSecret;
+use serde::Serialize;
+use url::Url;
+
+use super::{
+    body::{self, Json},
+    connection::{BoxError, Connection, Connector},
+    error::{Error, Malformed},
+    events::Events,
+    pool::{Body, Pool},
+    version::VersionCache,
+};
+use crate::{
+    config,
+    openai::{
+        error::ErrorBody,
+        request,
+        version::{Version, VersionResponse},
+    },
+};
+
+/// vLLM takes it as the request's id, and the answer's id is made from it.
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// `/version` touches no engine, so that a healthy upstream answers at once.
+const VERSION_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// `/version` is some 20 bytes.
+const MAX_VERSION_BYTES: usize = 1024;
+
+/// Time between TCP probes of a silent upstream, and until it counts as gone.
+const TCP_KEEPALIVE: Duration = Duration::from_secs(15);
+const TCP_USER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// One vLLM. Clones share their connections.
+#[derive(Clone, Debug)]
+pub(crate) struct Client {
+    connector: Connector,
+    pool: Pool,
+    base_url: Url,
+    authorization: Option<HeaderValue>,
+    limits: Limits,
+    version: VersionCache,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Limits {
+    connect: Duration,
+    first_token: Option<Duration>,
+    token_idle: Option<Duration>,
+    max_event_bytes: usize,
+    max_body_bytes: usize,
+}
+
+/// Headers of one call, beside those that every call has.
+#[derive(Clone, Debug)]
+pub(crate) struct Headers {
+    /// The call's id.
+    pub(crate) request_id: HeaderValue,
+    /// W3C trace context, passed on as it came.
+    pub(crate) trace: Vec<(HeaderName, HeaderValue)>,
+}
+
+/// The client cannot be made from its configuration.
+#[derive(Debug, thiserror::Error)]
+#[error("the HTTP client cannot be set up")]
+pub(crate) struct SetupError(#[source] BoxError);
+
+// === impl Client ===
+
+impl Client {
+    /// A client of the configured upstream; nothing is connected yet.
+    pub(crate) fn new(
+        upstream: &config::Upstream,
+        limits: config::Limits,
+    ) -> Result<Self, SetupError> {
+        let authorization = upstream
+            .api_key
+            .as_ref()
+            .map(|key| bearer(key.expose_secret()))
+            .transpose()?;
+        Ok(Self {
+            connector: connector(&upstream.base_url)?,
+            pool: Pool::new(upstream.idle_timeout),
+            base_url: upstream.base_url.clone(),
+            authorization,
+            limits: Limits {
+                connect: upstream.connect_timeout,
+                first_token: limits.first_token,
+                token_idle: limits.token_idle,
+                max_event_bytes: upstream.max_event_bytes,
+                max_body_bytes: upstream.max_body_bytes,
+            },
+            version: VersionCache::default(),
+        })
+    }
+
+    /// Asks for a whole answer.
+    pub(crate) async fn generate(
+        &self,
+        request: &request::Request,
+        headers: &Headers,
+    ) -> Result<Json, Error> {
+        let response = self.post(route(request), request, headers).await?;
+        body::json(response, self.limits.max_body_bytes).await
+    }
+
+    /// Asks for a streamed answer, and waits for its first event.
+    pub(crate) async fn stream(
+        &self,
+        request: &request::Request,
+        headers: &Headers,
+    ) -> Result<Events, Error> {
+        let first = async {
+            let response = self.post(route(request), request, headers).await?;
+            let mut events = self.events(response).await?;
+            let is_open = events.advance().await?;
+            if is_open {
+                Ok(events)
+            } else {
+                Err(Error::Truncated(None))
+            }
+        };
+        match self.limits.first_token {
+            None => first.await,
+            Some(limit) => tokio::time::timeout(limit, first)
+                .await
+                .unwrap_or_else(|_elapsed| Err(Error::FirstToken(limit))),
+        }
+    }
+
+    /// The upstream's release; `None` where it does not tell one.
+    pub(crate) async fn version(&self) -> Option<Version> {
+        self.version.get(Box::pin(self.ask_version())).await
+    }
+
+    /// Closes connections that have been idle for too long; runs as long as the client is used.
+    pub(crate) fn expire_idle(&self) -> impl Future<Output = ()> + Send + 'static {
+        self.pool.clone().expire()
+    }
+
+    async fn ask_version(&self) -> Option<Version> {
+        let asked = async {
+            let request = self.request(Method::GET, self.root_url("version"), Bytes::new())?;
+            let response = body::successful(self.send(request).await?).await?;
+            body::json(response, MAX_VERSION_BYTES).await
+        };
+        let json = tokio::time::timeout(VERSION_TIMEOUT, asked)
+            .await
+            .ok()?
+            .ok()?;
+        Version::read(&json.read::<VersionResponse>().ok()?.version)
+    }
+
+    async fn events(&self, response: Response<Body>) -> Result<Events, Error> {
+        let media_type = body::media_type(&response);
+        match media_type.as_str() {
+            "text/event-stream" => Ok(Events::new(
+                response.into_body(),
+                self.limits.max_event_bytes,
+                self.limits.token_idle,
+            )),
+            // vLLM up to 0.17 answers some errors so.
+            "application/json" => match body::error_body(response).await {
+                ErrorBody::Foreign => Err(Error::Protocol(Malformed::ContentType(media_type))),
+                told @ (ErrorBody::Engine(_) | ErrorBody::Gate(_)) => {
+                    Err(Error::from_error_body(told))
+                }
+            },
+            _ => Err(Error::Protocol(Malformed::ContentType(media_type))),
+        }
+    }
+
+    /// Sends a JSON body to a route below the base URL.
+    async fn post(
+        &self,
+        route: &str,
+        body: &impl Serialize,
+        headers: &Headers,
+    ) -> Result<Response<Body>, Error> {
+        let body =
+            serde_json::to_vec(body).map_err(|error| Error::Protocol(Malformed::Json(error)))?;
+        let mut request = self.request(Method::POST, self.route_url(route), body.into())?;
+        let added = request.headers_mut();
+        added.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/json"),
+        );
+        added.insert(X_REQUEST_ID, headers.request_id.clone());
+        added.extend(headers.trace.iter().cloned());
+        body::successful(self.send(request).await?).await
+    }
+
+    /// Sends a request by an idle connection or a new one.
+    async fn send(&self, request: Request<Full<Bytes>>) -> Result<Response<Body>, Error> {
+        if let Some(connection) = self.pool.take() {
+            match self.send_by(connection, request.clone()).await {
+                // vLLM closes idle connections, and may do so just when one is used again. Nothing was answered, and
+                // it was not the request that broke the connection, so that it may be sent again.
+                Err(Error::Reset(error)) => {
+                    tracing::debug!(%error, "an idle connection was closed, a new one is tried");
+                }
+                sent => return sent,
+            }
+        }
+        self.send_by(self.connect().await?, request).await
+    }
+
+    async fn send_by(
+        &self,
+        mut connection: Connection,
+        request: Request<Full<Bytes>>,
+    ) -> Result<Response<Body>, Error> {
+        let response = connection.send(request).await.map_err(Error::from_send)?;
+        Ok(response.map(|body| Body::new(body, connection, self.pool.clone())))
+    }
+
+    async fn connect(&self) -> Result<Connection, Error> {
+        let uri = uri(self.base_url.as_str())?;
+        // Boxed, since it is large and seldom needed: most calls find an idle connection.
+        let opened = Box::pin(Connection::open(self.connector.clone(), uri));
+        match tokio::time::timeout(self.limits.connect, opened).await {
+            Ok(connection) => connection.map_err(Error::Connect),
+            Err(elapsed) => Err(Error::Connect(elapsed.into())),
+        }
+    }
+
+    /// A request in origin form, with the headers that all have.
+    fn request(
+        &self,
+        method: Method,
+        url: Url,
+        body: Bytes,
+    ) -> Result<Request<Full<Bytes>>, Error> {
+        let mut request = Request::new(Full::new(body));
+        *request.method_mut() = method;
+        *request.uri_mut() = uri(url.path())?;
+        let headers: &mut HeaderMap = request.headers_mut();
+        let authority = url.authority();
+        let host =
+            HeaderValue::try_from(authority).map_err(|error| Error::Connect(error.into()))?;
+        headers.insert(header::HOST, host);
+        headers.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
+        if let Some(authorization) = &self.authorization {
+            headers.insert(header::AUTHORIZATION, authorization.clone());
+        }
+        Ok(request)
+    }
+
+    /// The URL of a route below `/v1`.
+    fn route_url(&self, route: &str) -> Url {
+        let mut url = self.base_url.clone();
+        url.set_path(&format!(
+            "{}/{route}",
+            self.base_url.path().trim_end_matches('/')
+        ));
+        url
+    }
+
+    /// The URL of a route that stands beside `/v1`.
+    fn root_url(&self, route: &str) -> Url {
+        let mut url = self.base_url.clone();
+        let path = self.base_url.path().trim_end_matches('/');
+        url.set_path(&format!(
+            "{}/{route}",
+            path.strip_suffix("/v1").unwrap_or(path)
+        ));
+        url
+    }
+}
+
+const USER_AGENT: &str = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"));
+
+fn route(request: &request::Request) -> &'static str {
+    match request {
+        request::Request::Chat(_) => "chat/completions",
+        request::Request::Completion(_) => "completions",
+    }
+}
+
+fn uri(text: &str) -> Result<Uri, Error> {
+    text.parse()
+        .map_err(|error: http::uri::InvalidUri| Error::Connect(error.into()))
+}
+
+/// Opens sockets by the URL alone: no proxy of the environment, and roots of trust only where TLS needs them.
+fn connector(base_url: &Url) -> Result<Connector, SetupError> {
+    let mut http = HttpConnector::new();
+    http.enforce_http(false);
+    http.set_nodelay(true);
+    http.set_keepalive(Some(TCP_KEEPALIVE));
+    #[cfg(any(target_os = "android", target_os = "fuchsia", target_os = "linux"))]
+    http.set_tcp_user_timeout(Some(TCP_USER_TIMEOUT));
+    let tls = rustls::ClientConfig::builder_with_provider(
+        rustls::crypto::ring::default_provider().into(),
+    )
+    .with_safe_default_protocol_versions()
+    .map_err(|error| SetupError(error.into()))?;
+    let mut roots = rustls::RootCertStore::empty();
+    if base_url.scheme() == "https" {
+        let found = rustls_native_certs::load_native_certs();
+        let (n_added, _) = roots.add_parsable_certificates(found.certs);
+        if n_added == 0 {
+            return Err(SetupError(
+                "the system has no root certificates for https".into(),
+            ));
+        }
+    }
+    let tls = tls.with_root_certificates(roots).with_no_client_auth();
+    Ok(HttpsConnectorBuilder::new()
+        .with_tls_config(tls)
+        .https_or_http()
+        .enable_http1()
+        .wrap_connector(http))
+}
+
+fn bearer(key: &str) -> Result<HeaderValue, SetupError> {
+    let mut value =
+        HeaderValue::try_from(format!("Bearer {key}")).map_err(|error| SetupError(error.into()))?;
+    value.set_sensitive(true);
+    Ok(value)
+}

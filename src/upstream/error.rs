@@ -1,0 +1,115 @@
+//! What can go wrong between the adapter and its upstream.
+
+use std::{error::Error as StdError, fmt, io, time::Duration};
+
+use super::connection::BoxError;
+use crate::openai::error::ErrorBody;
+
+/// What happened; which status it gets is not decided here.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// No connection: refused, unknown host, time-out, failed TLS handshake. Nothing was sent.
+    #[error("no connection to the upstream")]
+    Connect(#[source] BoxError),
+    /// The connection was lost before an answer began.
+    #[error("the upstream closed the connection before it answered")]
+    Reset(#[source] hyper::Error),
+    /// The answer began and was cut.
+    #[error("the upstream's answer was cut off")]
+    Truncated(#[source] Option<hyper::Error>),
+    /// The upstream answered with an error, as a status or as an event of a stream.
+    #[error("the upstream answered with an error")]
+    Refused(Refusal),
+    /// The upstream sent a redirect, which is never followed.
+    #[error("the upstream answered with a redirect ({0})")]
+    Redirected(u16),
+    /// What came is not what vLLM sends.
+    #[error("the upstream does not speak the protocol")]
+    Protocol(#[source] Malformed),
+    /// An event or a body is over its limit.
+    #[error("the upstream's {what} is larger than {limit} bytes")]
+    TooLarge { what: &'static str, limit: usize },
+    /// The upstream took longer than that to its first event.
+    #[error("no event within {0:?}")]
+    FirstToken(Duration),
+    /// The upstream sent no event for that long in the midst of a stream.
+    #[error("no further event within {0:?}")]
+    Stalled(Duration),
+}
+
+/// An error that the upstream tells of.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    /// The HTTP status; of an event or of a body with status 200, the `code` in it, or 500 where it has none.
+    pub(crate) status: u16,
+    /// What it says.
+    pub(crate) body: ErrorBody,
+    /// `Retry-After` in whole seconds.
+    pub(crate) retry_after: Option<Duration>,
+}
+
+/// What is malformed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Malformed {
+    #[error("malformed HTTP")]
+    Http(#[source] hyper::Error),
+    #[error("content type {0:?}")]
+    ContentType(String),
+    #[error("content encoding {0:?}, which was not asked for")]
+    ContentEncoding(String),
+    #[error("text that is not UTF-8")]
+    Utf8,
+    #[error("malformed JSON")]
+    Json(#[source] serde_json::Error),
+}
+
+// === impl Error ===
+
+impl Error {
+    /// Sorts a failure to send a request or to read the head of its answer.
+    pub(super) fn from_send(error: hyper::Error) -> Self {
+        if error.is_parse() {
+            Self::Protocol(Malformed::Http(error))
+        } else {
+            Self::Reset(error)
+        }
+    }
+
+    /// Sorts a failure to read the body of an answer.
+    pub(super) fn from_body(error: hyper::Error) -> Self {
+        let kind = error
+            .source()
+            .and_then(|cause| cause.downcast_ref())
+            .map(io::Error::kind);
+        match kind {
+            Some(io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput) => {
+                Self::Protocol(Malformed::Http(error))
+            }
+            _ => Self::Truncated(Some(error)),
+        }
+    }
+
+    /// The error that an event, or a body with status 200, tells of.
+    pub(super) fn from_error_body(body: ErrorBody) -> Self {
+        let status = body
+            .status()
+            .filter(|status| (400..600).contains(status))
+            .unwrap_or(500);
+        Self::Refused(Refusal {
+            status,
+            body,
+            retry_after: None,
+        })
+    }
+}
+
+/// An error and its causes in one line, for the log.
+pub(crate) struct Chain<'a>(pub(crate) &'a (dyn StdError + 'static));
+
+impl fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)?;
+        std::iter::successors(self.0.source(), |&cause| cause.source())
+            .try_for_each(|cause| write!(f, ": {cause}"))
+    }
+}
