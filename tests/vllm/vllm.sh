@@ -64,7 +64,7 @@ serve() {
   )
   local generation=(
     --max-num-seqs 16 --max-logprobs 20 --enable-auto-tool-choice --tool-call-parser hermes
-    --enable-prompt-tokens-details
+    --enable-prompt-tokens-details --enable-per-request-metrics
   )
   case $kind in
     chat)
