@@ -10,14 +10,18 @@
 //! - [`openai`]: the upstream's JSON, as data.
 //! - [`sse`]: server-sent events from bytes.
 //! - [`proto`]: the contract, generated.
+//! - [`telemetry`]: the log.
 //! - [`demo`]: a simulated vLLM, to try all this without a GPU.
 
 #![allow(dead_code, reason = "not wired yet")]
 pub mod config;
+pub mod demo;
 mod openai;
 pub mod proto;
+pub mod server;
 mod service;
 mod sse;
+pub mod telemetry;
 mod translate;
 mod upstream;
 

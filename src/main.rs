@@ -1,1 +1,146 @@
-fn main() {}
+//! Reads the configuration, binds, serves, and turns the end into an exit code.
+
+use std::{
+    error::Error,
+    io::{self, Write},
+    net::SocketAddr,
+    process::ExitCode,
+};
+
+use async_stream::stream;
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+};
+use tokio_stream::Stream;
+use vllm_grpc_adapter::{
+    config::{Args, Command, Config},
+    demo, server,
+    telemetry::logging,
+};
+
+/// The command line or the configuration is wrong (`EX_USAGE` of BSD's sysexits).
+const EXIT_USAGE: u8 = 64;
+
+fn main() -> ExitCode {
+    let args = match Args::read(std::env::args_os()) {
+        Ok(args) => args,
+        Err(error) => return usage(&error),
+    };
+    let command = args.command.clone();
+    let config = match Config::try_from_args(args) {
+        Ok(config) => config,
+        Err(faults) => {
+            tell(&faults.to_string());
+            return ExitCode::from(EXIT_USAGE);
+        }
+    };
+    match run(config, command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tell(&format!("vllm-grpc-adapter: {}", chain(error.as_ref())));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Prints clap's word; help and version are no faults.
+fn usage(error: &clap::Error) -> ExitCode {
+    // Nobody is left to be told where standard output is closed.
+    let _ = error.print();
+    if error.use_stderr() {
+        return ExitCode::from(EXIT_USAGE);
+    }
+    ExitCode::SUCCESS
+}
+
+fn run(config: Config, command: Option<Command>) -> Result<(), Box<dyn Error>> {
+    logging::start(&config.log)?;
+    raise_descriptor_limit();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    let served = runtime.block_on(serve(config, command));
+    // A look-up of a name that still runs must not hold up the end.
+    runtime.shutdown_background();
+    served
+}
+
+async fn serve(mut config: Config, command: Option<Command>) -> Result<(), Box<dyn Error>> {
+    // Before anything else, so that no signal ends the process in silence.
+    let stop = stop()?;
+    let listen = config.listen;
+    let listener = TcpListener::bind(listen)
+        .await
+        .map_err(|error| format!("cannot listen on {listen}: {error}"))?;
+    let address = listener.local_addr()?;
+    match command {
+        Some(Command::Demo) => {
+            let upstream = demo::start().await?;
+            config.upstream.base_url = format!("http://{upstream}/v1").parse()?;
+            say_how_to_call(address)?;
+        }
+        None => {}
+    }
+    tracing::info!(%address, upstream = %config.upstream.base_url, "serving gRPC");
+    Ok(server::serve(listener, config, stop).await?)
+}
+
+/// Yields at each SIGTERM and SIGINT.
+fn stop() -> io::Result<impl Stream<Item = ()>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(stream! {
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            yield;
+        }
+    })
+}
+
+/// Allows as many descriptors as the system lets this process have: each call takes two.
+///
+/// The soft limit is low only for programs that use `select`, which this one does not.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%error, "could not raise the limit of open descriptors");
+    }
+}
+
+/// Prints what to type next, ready to paste.
+fn say_how_to_call(address: SocketAddr) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "In another terminal:\n")?;
+    for method in ["Generate", "StreamGenerate"] {
+        writeln!(
+            out,
+            "  grpcurl -plaintext -d '{{\"prompt\":\"Say hello.\"}}' {address} \
+             vllm_adapter.v1.GenerationService/{method}"
+        )?;
+    }
+    writeln!(out, "\nCtrl-C ends it.")
+}
+
+/// One line that says what is wrong.
+fn tell(fault: &str) {
+    // Nobody is left to be told where standard error is closed.
+    let _ = writeln!(io::stderr(), "{fault}");
+}
+
+/// An error with what caused it.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

@@ -6,6 +6,7 @@ mod error;
 mod observer;
 pub(crate) mod request_id;
 mod stream;
+pub(crate) mod transport_error;
 
 use std::sync::Arc;
 
@@ -88,9 +89,10 @@ impl Generation {
     ) -> Result<Translated, Error> {
         let subject = &mut call.observer.subject;
         subject.model = request.model.clone();
-        subject.input = translate::Input::of(&request);
         subject.is_stream = matches!(mode, Mode::Stream);
-        Ok(translate::request(request, mode, &self.policy)?)
+        let translated = translate::request(request, mode, &self.policy)?;
+        subject.input = translated.asked.input;
+        Ok(translated)
     }
 
     /// Refuses what the upstream would ignore in silence.

@@ -5,11 +5,11 @@
 mod body;
 mod client;
 mod connection;
-mod error;
+pub(crate) mod error;
 mod events;
 mod pool;
 mod version;
 
 pub(crate) use client::{Client, Headers, SetupError};
-pub(crate) use error::{Chain, Error, Malformed, Refusal};
+pub(crate) use error::{Chain, Error, Refusal};
 pub(crate) use events::Events;

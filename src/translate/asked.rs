@@ -1,17 +1,75 @@
 //! What a caller asked to be told.
 
-/// What a caller asked to be told; the rest of an answer is dropped, even where the upstream sends it.
-#[derive(Clone, Debug, Default)]
+/// What a caller asked to be told; the rest of an answer is left out, even where the upstream sends it.
+#[derive(Clone, Debug)]
 pub(crate) struct Asked {
-    /// Choices to come, at least 1.
+    /// What the request is made from.
+    pub(crate) input: Input,
+    /// The number of choices, at least 1.
     pub(crate) choices: u32,
+    /// The log probability of each token.
     pub(crate) logprobs: bool,
+    /// The ids of the prompt's and the answer's tokens.
     pub(crate) token_ids: bool,
-    pub(crate) prompt_text: bool,
-    pub(crate) prompt_logprobs: bool,
-    /// Usage with each piece of a stream.
-    pub(crate) continuous_usage: bool,
-    /// Tokens come as `token_id:N` in place of their text.
+    /// Token ids in place of texts in the logprobs.
     pub(crate) tokens_as_ids: bool,
+    /// The prompt as the chat template made it.
+    pub(crate) prompt_text: bool,
+    /// The likeliest tokens at each place of the prompt.
+    pub(crate) prompt_logprobs: bool,
+    /// Token counts while the answer is streamed.
+    pub(crate) continuous_usage: bool,
+    /// Fields of the upstream's answer that come back as they are.
     pub(crate) extension_keys: Vec<String>,
+}
+
+/// Which of its three inputs a request has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Input {
+    /// `prompt`, for `/v1/chat/completions`.
+    #[default]
+    Prompt,
+    /// `messages`, for `/v1/chat/completions`.
+    Messages,
+    /// `completion`, for `/v1/completions`.
+    Completion,
+}
+
+// === impl Asked ===
+
+impl Default for Asked {
+    fn default() -> Self {
+        Self {
+            input: Input::default(),
+            choices: 1,
+            logprobs: false,
+            token_ids: false,
+            tokens_as_ids: false,
+            prompt_text: false,
+            prompt_logprobs: false,
+            continuous_usage: false,
+            extension_keys: Vec::new(),
+        }
+    }
+}
+
+// === impl Input ===
+
+impl Input {
+    /// Whether the answer is a chat's.
+    pub(crate) fn is_chat(self) -> bool {
+        match self {
+            Self::Prompt | Self::Messages => true,
+            Self::Completion => false,
+        }
+    }
+
+    /// The field of the request that holds the input.
+    pub(crate) fn field(self) -> &'static str {
+        match self {
+            Self::Prompt => "prompt",
+            Self::Messages => "messages",
+            Self::Completion => "completion",
+        }
+    }
 }

@@ -158,7 +158,7 @@ impl Client {
             .await
             .ok()?
             .ok()?;
-        Version::read(&json.read::<VersionResponse>().ok()?.version)
+        Version::parse(&json.read::<VersionResponse>().ok()?.version)
     }
 
     async fn events(&self, response: Response<Body>) -> Result<Events, Error> {

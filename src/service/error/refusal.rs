@@ -178,7 +178,7 @@ fn bad_request(body: &ErrorBody, subject: &Subject) -> Report {
             message::redacted(&error.message),
         );
     }
-    if error.param.as_deref().is_some_and(translate::is_own_param) {
+    if error.param.as_deref().is_some_and(translate::is_own) {
         return operator("UPSTREAM_PROTOCOL");
     }
     let reason = if is_too_long(error) {

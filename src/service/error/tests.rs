@@ -6,7 +6,7 @@ use tonic_types::StatusExt;
 use super::*;
 use crate::{
     openai::error::ErrorBody,
-    upstream::{Malformed, Refusal},
+    upstream::{Refusal, error::Malformed},
 };
 
 const OBJECT: &str =

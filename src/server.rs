@@ -1,0 +1,137 @@
+//! The listener, its connections, and how they end.
+//!
+//! tonic gives the services; the accept loop is the project's own, because tonic's server cannot set what a safe
+//! default needs: the buffer of a stream that is not read, an age with a grace that works, an end to the drain.
+//!
+//! - `services`: what is served.
+//! - `listener`: accepts connections, and survives running out of descriptors.
+//! - `connection`: one connection, from its `preface` to its last call.
+//! - `streams`: the tasks of a connection's calls, and the end of one whose caller does not read (`stall`).
+//! - `calls`: what surrounds every call: its id, its panics, its end, and the details of tonic's own errors;
+//!   `request_body` and `response_body` do the same for what is received and sent.
+//!
+//! Nothing here outlives [`serve`]: each task is in a set that is ended with its owner.
+
+mod calls;
+mod connection;
+mod listener;
+mod preface;
+mod request_body;
+mod response_body;
+mod services;
+mod stall;
+mod streams;
+
+use std::{pin::pin, time::Duration};
+
+use tokio::{net::TcpListener, sync::watch, task::JoinSet, time};
+use tokio_stream::{Stream, StreamExt};
+use tonic_health::ServingStatus;
+
+use crate::config::{self, Config};
+use connection::{Phase, Shared};
+use listener::Listener;
+use services::Services;
+
+/// What keeps the server from serving, or from ending well.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A service could not be built.
+    #[error("a service could not be built")]
+    Service(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The contract's descriptors cannot be served.
+    #[error("reflection could not be built")]
+    Reflection(#[from] tonic_reflection::server::Error),
+    /// It was told to stop a second time, and running calls were cut.
+    #[error("stopped at once")]
+    Interrupted,
+}
+
+/// Time that the last statuses of cut calls have to be sent.
+///
+/// Callers that read get theirs in one round trip; the others must not hold up the end of the process.
+const LAST_WORDS: Duration = Duration::from_millis(750);
+
+/// Serves until `stop` yields, and then until running calls have ended or had their time.
+///
+/// The first item of `stop` starts the drain: health turns `NOT_SERVING`, after `drain_delay` the listener is closed and
+/// connections are told to go away, and after `drain_timeout` calls that still run end with UNAVAILABLE. A second item
+/// ends everything at once.
+///
+/// # Errors
+///
+/// A service that cannot be built, and [`Error::Interrupted`] after a second item.
+pub async fn serve(
+    listener: TcpListener,
+    config: Config,
+    stop: impl Stream<Item = ()>,
+) -> Result<(), Error> {
+    let services = services::services(&config)?;
+    run(listener, services, config.server, stop).await
+}
+
+async fn run(
+    listener: TcpListener,
+    mut services: Services,
+    config: config::Server,
+    stop: impl Stream<Item = ()>,
+) -> Result<(), Error> {
+    let mut stop = pin!(stop);
+    let (phase, phases) = watch::channel(Phase::Serving);
+    let (drain_delay, drain_timeout) = (config.drain_delay, config.drain_timeout);
+    services.report(ServingStatus::Serving).await;
+    let shared = Shared::new(services.routes(), config, phases);
+    let mut listener = Listener::new(listener, shared);
+
+    tokio::select! {
+        never = listener.accept() => match never {},
+        Some(()) = stop.next() => {}
+    }
+    tracing::info!("stopping: health is NOT_SERVING");
+    services.report(ServingStatus::NotServing).await;
+    let delay = async {
+        tokio::select! {
+            never = listener.accept() => match never {},
+            () = time::sleep(drain_delay) => {}
+        }
+    };
+    unless_stopped(&mut stop, delay).await?;
+
+    let mut connections = listener.close();
+    tracing::info!(connections = connections.len(), "stopping: draining");
+    services.end_watches().await;
+    phase.send_replace(Phase::GoingAway);
+    if all_ended(&mut connections, &mut stop, drain_timeout).await? {
+        return Ok(());
+    }
+    tracing::warn!(
+        connections = connections.len(),
+        "stopping: ending what still runs"
+    );
+    phase.send_replace(Phase::Ending);
+    all_ended(&mut connections, &mut stop, LAST_WORDS).await?;
+    connections.shutdown().await;
+    Ok(())
+}
+
+/// Whether all connections ended within `limit`.
+async fn all_ended(
+    connections: &mut JoinSet<()>,
+    stop: impl Stream<Item = ()> + Unpin,
+    limit: Duration,
+) -> Result<bool, Error> {
+    let ended = async { while connections.join_next().await.is_some() {} };
+    let ended = unless_stopped(stop, time::timeout(limit, ended)).await?;
+    Ok(ended.is_ok())
+}
+
+/// What `future` gives, unless `stop` yields first.
+async fn unless_stopped<F: Future>(
+    mut stop: impl Stream<Item = ()> + Unpin,
+    future: F,
+) -> Result<F::Output, Error> {
+    tokio::select! {
+        output = future => Ok(output),
+        Some(()) = stop.next() => Err(Error::Interrupted),
+    }
+}

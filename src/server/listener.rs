@@ -1,0 +1,121 @@
+//! Accepts connections, and survives running out of descriptors.
+
+use std::{convert::Infallible, io, sync::Arc, time::Duration};
+
+use socket2::{SockRef, TcpKeepalive};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    task::JoinSet,
+    time,
+};
+
+use super::connection::{self, Shared};
+use crate::config;
+
+/// Pause after a failed accept.
+///
+/// Where descriptors or memory have run out, the next accept fails at once too. Twenty tries a second cost next to
+/// nothing and serve a waiting caller soon after a descriptor is free.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// The socket, and the connections that came from it.
+#[derive(Debug)]
+pub(super) struct Listener {
+    socket: TcpListener,
+    connections: JoinSet<()>,
+    shared: Arc<Shared>,
+    /// Whether the last accept failed, so that a lasting failure is logged once.
+    is_failing: bool,
+}
+
+// === impl Listener ===
+
+impl Listener {
+    pub(super) fn new(socket: TcpListener, shared: Shared) -> Self {
+        Self {
+            socket,
+            connections: JoinSet::new(),
+            shared: Arc::new(shared),
+            is_failing: false,
+        }
+    }
+
+    /// Accepts connections until it is dropped, which loses none.
+    pub(super) async fn accept(&mut self) -> Infallible {
+        loop {
+            tokio::select! {
+                accepted = self.socket.accept() => match accepted {
+                    Ok((stream, _remote)) => self.admit(stream),
+                    Err(error) if is_of_the_caller(&error) => {}
+                    Err(error) => self.pause(&error).await,
+                },
+                Some(ended) = self.connections.join_next() => report(ended),
+            }
+        }
+    }
+
+    /// Closes the socket and hands over the connections.
+    pub(super) fn close(self) -> JoinSet<()> {
+        self.connections
+    }
+
+    fn admit(&mut self, stream: TcpStream) {
+        self.is_failing = false;
+        while let Some(ended) = self.connections.try_join_next() {
+            report(ended);
+        }
+        if self.connections.len() >= self.shared.config.max_connections {
+            tracing::debug!("closed a connection above the limit");
+            return;
+        }
+        if let Err(error) = set_options(&stream, &self.shared.config) {
+            // The caller has gone already, or the system lacks an option; neither keeps it from being served.
+            tracing::debug!(%error, "could not set a socket option");
+        }
+        self.connections
+            .spawn(connection::serve(stream, Arc::clone(&self.shared)));
+    }
+
+    async fn pause(&mut self, error: &io::Error) {
+        if !self.is_failing {
+            tracing::warn!(%error, "cannot accept connections for now");
+            self.is_failing = true;
+        }
+        time::sleep(ACCEPT_PAUSE).await;
+    }
+}
+
+fn report(ended: Result<(), tokio::task::JoinError>) {
+    if let Err(error) = ended
+        && error.is_panic()
+    {
+        tracing::error!("a connection panicked");
+    }
+}
+
+/// Whether a failed accept concerns one connection alone, so that the next can be accepted at once.
+fn is_of_the_caller(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::Interrupted
+    )
+}
+
+/// Sends small frames at once, and lets the kernel find a caller that is gone.
+///
+/// HTTP/2 pings find it too, but what waits in a full send buffer holds the socket until the kernel gives up, which
+/// takes a quarter of an hour where it is not told otherwise.
+fn set_options(stream: &TcpStream, config: &config::Server) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let Some(interval) = config.keepalive_interval else {
+        return Ok(());
+    };
+    let socket = SockRef::from(stream);
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(interval))?;
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_user_timeout(Some(interval + config.keepalive_timeout))?;
+    Ok(())
+}

@@ -1,0 +1,106 @@
+//! Whether a connection has begun to speak HTTP/2.
+//!
+//! hyper waits for ever for a caller's preface, and for its answer to the settings. This reads along until both have
+//! come, so that the connection can be closed where they do not.
+//!
+//! The preface: <https://www.rfc-editor.org/rfc/rfc9113#section-3.4>; frames:
+//! <https://www.rfc-editor.org/rfc/rfc9113#section-4.1>.
+
+/// The bytes before the first frame: `PRI * HTTP/2.0` and what follows it.
+const MAGIC_LEN: usize = 24;
+const FRAME_HEADER_LEN: usize = 9;
+const SETTINGS: u8 = 4;
+const ACK: u8 = 1;
+
+/// Reads along until the caller has acknowledged the settings.
+///
+/// It checks nothing: what is wrong ends the connection elsewhere.
+#[derive(Debug)]
+pub(super) struct Preface {
+    /// Bytes to pass over before the next frame header.
+    to_skip: usize,
+    header: [u8; FRAME_HEADER_LEN],
+    header_len: usize,
+    is_done: bool,
+}
+
+// === impl Preface ===
+
+impl Preface {
+    pub(super) fn new() -> Self {
+        Self {
+            to_skip: MAGIC_LEN,
+            header: [0; FRAME_HEADER_LEN],
+            header_len: 0,
+            is_done: false,
+        }
+    }
+
+    /// Whether the acknowledgement has come.
+    pub(super) fn is_done(&self) -> bool {
+        self.is_done
+    }
+
+    /// Takes the next bytes of the caller.
+    pub(super) fn read(&mut self, mut bytes: &[u8]) {
+        while !self.is_done && !bytes.is_empty() {
+            let skipped = self.to_skip.min(bytes.len());
+            self.to_skip -= skipped;
+            bytes = bytes.get(skipped..).unwrap_or_default();
+            for &byte in bytes {
+                bytes = bytes.get(1..).unwrap_or_default();
+                if self.push(byte) {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Takes a byte of a frame header; true once the header is whole.
+    fn push(&mut self, byte: u8) -> bool {
+        if let Some(place) = self.header.get_mut(self.header_len) {
+            *place = byte;
+        }
+        self.header_len += 1;
+        if self.header_len < FRAME_HEADER_LEN {
+            return false;
+        }
+        let [high, middle, low, kind, flags, ..] = self.header;
+        self.to_skip = u32::from_be_bytes([0, high, middle, low]) as usize;
+        self.header_len = 0;
+        self.is_done = kind == SETTINGS && flags & ACK != 0;
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MAGIC: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    const SETTINGS_FRAME: &[u8] = &[0, 0, 6, SETTINGS, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 1];
+    const PING_FRAME: &[u8] = &[0, 0, 8, 6, 1, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8];
+    const SETTINGS_ACK: &[u8] = &[0, 0, 0, SETTINGS, ACK, 0, 0, 0, 0];
+
+    #[test]
+    fn it_is_done_with_the_acknowledgement_however_the_bytes_come() {
+        let bytes = [MAGIC, SETTINGS_FRAME, PING_FRAME, SETTINGS_ACK, PING_FRAME].concat();
+        let end = bytes.len() - PING_FRAME.len();
+        for size in 1..=bytes.len() {
+            let mut preface = Preface::new();
+            let mut n_read = 0;
+            for piece in bytes.chunks(size) {
+                preface.read(piece);
+                n_read += piece.len();
+                assert_eq!(preface.is_done(), n_read >= end, "{size} at {n_read}");
+            }
+        }
+    }
+
+    #[test]
+    fn settings_of_the_caller_are_no_acknowledgement() {
+        let mut preface = Preface::new();
+        preface.read(&[MAGIC, SETTINGS_FRAME, PING_FRAME, PING_FRAME].concat());
+        assert!(!preface.is_done());
+    }
+}

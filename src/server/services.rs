@@ -1,0 +1,106 @@
+//! Everything that is served: the one list.
+
+use std::convert::Infallible;
+
+use http::{Request, Response};
+use tonic::{body::Body, codec::CompressionEncoding, server::NamedService, service::Routes};
+use tonic_health::{ServingStatus, server::HealthReporter};
+use tower::Service;
+
+use super::Error;
+use crate::{
+    config::Config,
+    proto::{self, generation_service_server::GenerationServiceServer},
+    service::Generation,
+};
+
+/// The services of the contract, by method path, with their health.
+#[derive(Clone, Debug)]
+pub(super) struct Services {
+    routes: Routes,
+    names: Vec<&'static str>,
+    health: HealthReporter,
+}
+
+/// Builds every service.
+pub(super) fn services(config: &Config) -> Result<Services, Error> {
+    let generation = Generation::new(config).map_err(|error| Error::Service(error.into()))?;
+    let server = &config.server;
+    let services = Services::new().add(
+        GenerationServiceServer::new(generation)
+            .max_decoding_message_size(server.max_request_bytes)
+            .max_encoding_message_size(server.max_response_bytes)
+            .accept_compressed(CompressionEncoding::Gzip),
+    );
+    services.finish(server.reflection)
+}
+
+// === impl Services ===
+
+impl Services {
+    pub(super) fn new() -> Self {
+        Self {
+            routes: Routes::default(),
+            names: Vec::new(),
+            health: HealthReporter::new(),
+        }
+    }
+
+    /// Adds a service of the contract; its health goes by its full name.
+    pub(super) fn add<S>(mut self, service: S) -> Self
+    where
+        S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+        S: NamedService + Clone + Send + Sync + 'static,
+        S::Future: Send,
+    {
+        self.names.push(S::NAME);
+        self.routes = self.routes.add_service(service);
+        self
+    }
+
+    /// Adds what every gRPC server offers: health, and reflection where it is wanted.
+    pub(super) fn finish(mut self, has_reflection: bool) -> Result<Self, Error> {
+        let health = tonic_health::server::HealthService::from_health_reporter(self.health.clone());
+        let health = tonic_health::pb::health_server::HealthServer::new(health);
+        self.routes = self.routes.add_service(health);
+        if has_reflection {
+            // Clients in use ask for either version.
+            self.routes = self
+                .routes
+                .add_service(reflection().build_v1()?)
+                .add_service(reflection().build_v1alpha()?);
+        }
+        self.routes = self.routes.prepare();
+        Ok(self)
+    }
+
+    pub(super) fn routes(&self) -> Routes {
+        self.routes.clone()
+    }
+
+    /// Sets the health of the server as a whole and of each service.
+    pub(super) async fn report(&self, status: ServingStatus) {
+        for name in self.health_names() {
+            self.health.set_service_status(name, status).await;
+        }
+    }
+
+    /// Ends the open `Health.Watch` streams, which otherwise have no end.
+    pub(super) async fn end_watches(&mut self) {
+        for name in self.health_names() {
+            self.health.clear_service_status(name).await;
+        }
+    }
+
+    /// The names that health is asked for by; the empty one is the server as a whole.
+    fn health_names(&self) -> Vec<&'static str> {
+        [&[""], self.names.as_slice()].concat()
+    }
+}
+
+/// The descriptors of all that is served.
+fn reflection() -> tonic_reflection::server::Builder<'static> {
+    tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(proto::DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+}

@@ -1,0 +1,197 @@
+//! Connections and the server come to their end.
+
+use std::time::Duration;
+
+use tokio::{net::TcpStream, time::Instant};
+use tonic::Code;
+use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
+use tonic_reflection::pb::v1::ServerReflectionRequest;
+use vllm_grpc_adapter::server::Error;
+
+use crate::support::{
+    raw_h2::{self, DATA, END_STREAM, GOAWAY, HEADERS, INITIAL_WINDOW_SIZE, RawH2},
+    served::{Served, serve},
+};
+
+const CHECK: &str = "/grpc.health.v1.Health/Check";
+const WATCH: &str = "/grpc.health.v1.Health/Watch";
+/// A call that runs for as long as its caller keeps it open.
+const REFLECTION: &str = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
+
+fn millis(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+/// A caller with a call that runs: its first message has been answered.
+async fn running(served: &Served) -> RawH2 {
+    let mut caller = RawH2::open(served.address, &[]).await;
+    caller.write(&raw_h2::call(1, REFLECTION)).await;
+    let list = ServerReflectionRequest {
+        host: String::new(),
+        message_request: Some(
+            tonic_reflection::pb::v1::server_reflection_request::MessageRequest::ListServices(
+                String::new(),
+            ),
+        ),
+    };
+    let list = raw_h2::frame(DATA, 0, 1, &raw_h2::message(&list));
+    caller.write(&list).await;
+    let headers = caller.next_of(HEADERS).await.unwrap();
+    caller.fields(&headers.payload);
+    caller.next_of(DATA).await.unwrap();
+    caller
+}
+
+fn health(frame: &raw_h2::Frame) -> String {
+    let response: HealthCheckResponse = prost::Message::decode(&frame.payload[5..]).unwrap();
+    response.status().as_str_name().to_owned()
+}
+
+#[tokio::test]
+async fn an_old_connection_is_told_to_go_and_its_calls_end_with_trailers() {
+    let served = serve(|server| {
+        server.max_connection_age = Some(millis(500));
+        server.max_connection_age_grace = Some(millis(500));
+    })
+    .await;
+    let start = Instant::now();
+    let mut caller = running(&served).await;
+    caller.next_of(GOAWAY).await.unwrap();
+    let told = start.elapsed();
+    // Five hundred, a tenth less.
+    assert!(told >= millis(450), "{told:?}");
+
+    // The call goes on until the grace is over.
+    let trailers = caller.next_of(HEADERS).await.unwrap();
+    let graced = start.elapsed() - told;
+    assert!(graced >= millis(400), "{graced:?}");
+    assert_eq!(trailers.flags & END_STREAM, END_STREAM);
+    let (_, trailers) = caller.fields(&trailers.payload);
+    let ended = raw_h2::Response {
+        trailers,
+        ..raw_h2::Response::default()
+    };
+    let expected = (Code::Unavailable, "CONNECTION_AGED".to_owned());
+    assert_eq!(ended.outcome(), expected);
+    caller.rest().await;
+}
+
+#[tokio::test]
+async fn an_old_connection_without_calls_closes_without_a_grace() {
+    let served = serve(|server| server.max_connection_age = Some(millis(100))).await;
+    let start = Instant::now();
+    let mut caller = RawH2::open(served.address, &[]).await;
+    let frames = caller.rest().await;
+    assert!(frames.iter().any(|frame| frame.kind == GOAWAY));
+    assert!(start.elapsed() < Duration::from_secs(10));
+}
+
+#[tokio::test]
+async fn a_call_that_ends_within_the_grace_is_not_cut() {
+    let served = serve(|server| {
+        server.max_connection_age = Some(millis(100));
+        server.max_connection_age_grace = None;
+    })
+    .await;
+    let mut caller = running(&served).await;
+    caller.next_of(GOAWAY).await.unwrap();
+    caller.write(&raw_h2::frame(DATA, END_STREAM, 1, &[])).await;
+    let trailers = caller.next_of(HEADERS).await.unwrap();
+    let (_, trailers) = caller.fields(&trailers.payload);
+    assert_eq!(trailers["grpc-status"], "0");
+    caller.rest().await;
+}
+
+#[tokio::test]
+async fn while_it_stops_health_says_so_and_new_callers_are_still_served() {
+    let served = serve(|server| server.drain_delay = millis(1500)).await;
+    let address = served.address;
+    let mut watcher = RawH2::open(address, &[]).await;
+    let watch = raw_h2::whole_call(1, WATCH, &HealthCheckRequest::default());
+    watcher.write(&watch).await;
+    let headers = watcher.next_of(HEADERS).await.unwrap();
+    watcher.fields(&headers.payload);
+    assert_eq!(health(&watcher.next_of(DATA).await.unwrap()), "SERVING");
+
+    served.stop().await;
+    assert_eq!(health(&watcher.next_of(DATA).await.unwrap()), "NOT_SERVING");
+    let mut late = RawH2::open(address, &[]).await;
+    let check = raw_h2::whole_call(1, CHECK, &HealthCheckRequest::default());
+    late.write(&check).await;
+    assert_eq!(health(&late.next_of(DATA).await.unwrap()), "NOT_SERVING");
+
+    // Then the watch ends well, the connections close, and so does the server.
+    let trailers = watcher.next_of(HEADERS).await.unwrap();
+    let (_, trailers) = watcher.fields(&trailers.payload);
+    assert_eq!(trailers["grpc-status"], "0");
+    let frames = late.rest().await;
+    assert!(frames.iter().any(|frame| frame.kind == GOAWAY));
+    watcher.rest().await;
+    served.ended().await.unwrap();
+    TcpStream::connect(address).await.unwrap_err();
+}
+
+#[tokio::test]
+async fn a_running_call_may_end_while_the_server_drains() {
+    let served = serve(|_| {}).await;
+    let mut caller = running(&served).await;
+    served.stop().await;
+    caller.next_of(GOAWAY).await.unwrap();
+    caller.write(&raw_h2::frame(DATA, END_STREAM, 1, &[])).await;
+    let trailers = caller.next_of(HEADERS).await.unwrap();
+    let (_, trailers) = caller.fields(&trailers.payload);
+    assert_eq!(trailers["grpc-status"], "0");
+    caller.rest().await;
+    served.ended().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_call_that_outlives_the_drain_is_ended_with_a_reason() {
+    let served = serve(|server| server.drain_timeout = millis(300)).await;
+    let mut caller = running(&served).await;
+    served.stop().await;
+    let ended = caller.response(1).await;
+    // Its headers came before, so these are its trailers.
+    let expected = (Code::Unavailable, "DRAINING".to_owned());
+    assert_eq!(ended.outcome(), expected);
+    caller.rest().await;
+    served.ended().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_caller_that_reads_nothing_does_not_hold_up_the_end() {
+    let served = serve(|server| server.drain_timeout = millis(200)).await;
+    let mut deaf = RawH2::open(served.address, &[(INITIAL_WINDOW_SIZE, 0)]).await;
+    deaf.be_rude();
+    let watch = raw_h2::whole_call(1, WATCH, &HealthCheckRequest::default());
+    deaf.write(&watch).await;
+    deaf.write(&raw_h2::call(3, REFLECTION)).await;
+    deaf.next_of(HEADERS).await.unwrap();
+    let mut silent = RawH2::connect(served.address).await;
+    silent.write(raw_h2::PREFACE).await;
+
+    let start = Instant::now();
+    served.stop().await;
+    served.ended().await.unwrap();
+    let took = start.elapsed();
+    assert!(took < millis(200) + Duration::from_secs(3), "{took:?}");
+}
+
+#[tokio::test]
+async fn a_second_stop_ends_everything_at_once() {
+    let served = serve(|_| {}).await;
+    let mut caller = running(&served).await;
+    served.stop().await;
+    caller.next_of(GOAWAY).await.unwrap();
+    served.stop().await;
+    assert!(matches!(served.ended().await, Err(Error::Interrupted)));
+    caller.rest().await;
+}
+
+#[tokio::test]
+async fn a_second_stop_cuts_the_delay_short() {
+    let served = serve(|server| server.drain_delay = Duration::from_secs(3600)).await;
+    served.stop().await;
+    served.stop().await;
+    assert!(matches!(served.ended().await, Err(Error::Interrupted)));
+}

@@ -1,0 +1,178 @@
+//! Callers that send what no client sends, or nothing.
+
+use std::{net::SocketAddr, time::Duration};
+
+use tokio::time::Instant;
+use tonic::Code;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_reflection::pb::v1::{
+    ServerReflectionRequest, server_reflection_request::MessageRequest,
+};
+
+use crate::support::{
+    raw_h2::{
+        self, CANCEL, CONTINUATION, DATA, END_HEADERS, ENHANCE_YOUR_CALM, Frame, GOAWAY, HEADERS,
+        PING, PREFACE, RST_STREAM, RawH2,
+    },
+    served::serve,
+};
+
+const GENERATE: &str = "/vllm_adapter.v1.GenerationService/Generate";
+const CHECK: &str = "/grpc.health.v1.Health/Check";
+const REFLECTION: &str = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
+
+/// The limit, ten seconds, with time for a busy machine.
+const LIMIT: Duration = Duration::from_secs(13);
+
+/// How long the server bears a caller that sends `bytes` and no more.
+async fn borne(address: SocketAddr, bytes: &[u8]) -> Duration {
+    let start = Instant::now();
+    let mut caller = RawH2::connect(address).await;
+    caller.be_rude();
+    caller.write(bytes).await;
+    caller.rest().await;
+    start.elapsed()
+}
+
+#[tokio::test]
+async fn a_caller_that_does_not_begin_to_speak_is_closed() {
+    let served = serve(|_| {}).await;
+    let unacknowledged = [PREFACE, &raw_h2::settings(&[])].concat();
+    let (silent, half, unacknowledged) = tokio::join!(
+        borne(served.address, &[]),
+        borne(served.address, &PREFACE[..12]),
+        borne(served.address, &unacknowledged),
+    );
+    assert!(silent < LIMIT, "silent: {silent:?}");
+    assert!(half < LIMIT, "half a preface: {half:?}");
+    assert!(
+        unacknowledged < LIMIT,
+        "no acknowledgement: {unacknowledged:?}"
+    );
+}
+
+#[tokio::test]
+async fn http_1_is_closed_at_once() {
+    let served = serve(|_| {}).await;
+    let request = b"POST / HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\n\r\n";
+    let borne = borne(served.address, request).await;
+    assert!(borne < Duration::from_secs(5), "{borne:?}");
+}
+
+#[tokio::test]
+async fn a_message_that_does_not_come_ends_its_call_in_time() {
+    let served = serve(|_| {}).await;
+    let mut caller = RawH2::open(served.address, &[]).await;
+    let start = Instant::now();
+    // Headers alone; half a prefix; half a message; a message without an end.
+    let bodies: [&[u8]; 4] = [&[], &[0, 0], &[0, 0, 0, 0, 9, 1], &[0, 0, 0, 0, 0]];
+    for (stream, body) in [1, 3, 5, 7].into_iter().zip(bodies) {
+        caller.write(&raw_h2::call(stream, GENERATE)).await;
+        caller.write(&raw_h2::frame(DATA, 0, stream, body)).await;
+    }
+    // Reflection may pause between messages, as grpcurl does.
+    let list = ServerReflectionRequest {
+        host: String::new(),
+        message_request: Some(MessageRequest::ListServices(String::new())),
+    };
+    let list = raw_h2::frame(DATA, 0, 9, &raw_h2::message(&list));
+    caller.write(&raw_h2::call(9, REFLECTION)).await;
+    caller.write(&list).await;
+
+    let mut ended = Vec::new();
+    while ended.len() < 4 {
+        let headers = caller.next_of(HEADERS).await.unwrap();
+        let (_, fields) = caller.fields(&headers.payload);
+        if let Some(status) = tonic::Status::from_header_map(&fields) {
+            assert_eq!(status.code(), Code::DeadlineExceeded, "{status:?}");
+            ended.push(headers.stream);
+        }
+    }
+    ended.sort_unstable();
+    assert_eq!(ended, [1, 3, 5, 7]);
+    assert!(start.elapsed() < LIMIT, "{:?}", start.elapsed());
+    caller.write(&list).await;
+    assert_eq!(caller.next_of(DATA).await.unwrap().stream, 9);
+}
+
+/// The code of the GOAWAY that answers `flood`.
+async fn goaway(flood: impl Iterator<Item = Vec<u8>>) -> Option<u32> {
+    let served = serve(|_| {}).await;
+    let mut caller = RawH2::open(served.address, &[]).await;
+    let flood: Vec<u8> = flood.flatten().collect();
+    caller.write(&flood).await;
+    let frames = caller.rest().await;
+    let goaway = frames.iter().rfind(|frame| frame.kind == GOAWAY);
+    goaway.map(Frame::code)
+}
+
+#[tokio::test]
+async fn rapid_resets_end_the_connection() {
+    let resets = (0..10_000).flat_map(|n| {
+        let stream = 2 * n + 1;
+        let reset = raw_h2::frame(RST_STREAM, 0, stream, &CANCEL.to_be_bytes());
+        [raw_h2::call(stream, GENERATE), reset]
+    });
+    assert_eq!(goaway(resets).await, Some(ENHANCE_YOUR_CALM));
+}
+
+#[tokio::test]
+async fn a_burst_of_cancelled_calls_is_no_attack() {
+    let served = serve(|_| {}).await;
+    let mut caller = RawH2::open(served.address, &[]).await;
+    let mut burst = Vec::new();
+    for n in 0..60 {
+        let stream = 2 * n + 1;
+        burst.extend(raw_h2::call(stream, GENERATE));
+        burst.extend(raw_h2::frame(RST_STREAM, 0, stream, &CANCEL.to_be_bytes()));
+    }
+    caller.write(&burst).await;
+    let check = raw_h2::whole_call(201, CHECK, &HealthCheckRequest::default());
+    caller.write(&check).await;
+    assert_eq!(caller.response(201).await.outcome().0, Code::Ok);
+}
+
+#[tokio::test]
+async fn a_flood_of_continuations_ends_the_connection() {
+    let head = raw_h2::frame(HEADERS, 0, 1, &raw_h2::call_fields(GENERATE, &[]));
+    let more = raw_h2::frame(CONTINUATION, 0, 1, &raw_h2::fields(&[("a", "b")]));
+    let flood = std::iter::once(head).chain(std::iter::repeat_n(more, 20_000));
+    assert_eq!(goaway(flood).await, Some(ENHANCE_YOUR_CALM));
+}
+
+#[tokio::test]
+async fn a_flood_of_empty_data_ends_the_connection() {
+    let head = raw_h2::call(1, GENERATE);
+    let empty = raw_h2::frame(DATA, 0, 1, &[]);
+    let flood = std::iter::once(head).chain(std::iter::repeat_n(empty, 50_000));
+    assert_eq!(goaway(flood).await, Some(ENHANCE_YOUR_CALM));
+}
+
+#[tokio::test]
+async fn too_many_header_fields_are_refused() {
+    let served = serve(|_| {}).await;
+    let mut caller = RawH2::open(served.address, &[]).await;
+    let long = "x".repeat(15_000);
+    let fields = raw_h2::call_fields(GENERATE, &[("a", &long), ("b", &long)]);
+    let (first, second) = fields.split_at(16_000);
+    caller.write(&raw_h2::frame(HEADERS, 0, 1, first)).await;
+    let rest = raw_h2::frame(CONTINUATION, END_HEADERS, 1, second);
+    caller.write(&rest).await;
+    assert_eq!(caller.response(1).await.http_status, "431");
+}
+
+#[tokio::test]
+async fn a_flood_of_pings_and_settings_harms_nobody() {
+    let served = serve(|_| {}).await;
+    let mut caller = RawH2::open(served.address, &[]).await;
+    for n in 0..2_000_u64 {
+        caller
+            .write(&raw_h2::frame(PING, 0, 0, &n.to_be_bytes()))
+            .await;
+        caller.write(&raw_h2::settings(&[])).await;
+        caller.next_of(PING).await.unwrap();
+    }
+    let check = raw_h2::whole_call(1, CHECK, &HealthCheckRequest::default());
+    caller.write(&check).await;
+    assert_eq!(caller.response(1).await.outcome().0, Code::Ok);
+}

@@ -1,0 +1,128 @@
+//! What a connection offers, and how much it takes.
+
+use std::time::Duration;
+
+use tokio::time;
+use tonic_health::pb::HealthCheckRequest;
+
+use crate::support::{
+    raw_h2::{
+        self, ACK, DATA, GOAWAY, INITIAL_WINDOW_SIZE, MAX_CONCURRENT_STREAMS, MAX_HEADER_LIST_SIZE,
+        PING, RST_STREAM, RawH2, SETTINGS, WINDOW_UPDATE,
+    },
+    served::serve,
+};
+
+const CHECK: &str = "/grpc.health.v1.Health/Check";
+const WATCH: &str = "/grpc.health.v1.Health/Watch";
+const REFUSED_STREAM: u32 = 7;
+
+#[tokio::test]
+async fn the_settings_on_the_wire_are_the_safe_ones() {
+    let served = serve(|_| {}).await;
+    let mut caller = RawH2::open(served.address, &[]).await;
+    let settings = caller.next_of(SETTINGS).await.unwrap().settings();
+    assert!(
+        settings.contains(&(MAX_CONCURRENT_STREAMS, 256)),
+        "{settings:?}"
+    );
+    assert!(
+        settings.contains(&(INITIAL_WINDOW_SIZE, 64 << 10)),
+        "{settings:?}"
+    );
+    assert!(
+        settings.contains(&(MAX_HEADER_LIST_SIZE, 16 << 10)),
+        "{settings:?}"
+    );
+    let raised = caller.next_of(WINDOW_UPDATE).await.unwrap();
+    let raised = u32::from_be_bytes(*raised.payload.first_chunk().unwrap());
+    // The window that every connection begins with is 65,535 bytes.
+    assert_eq!(raised + 65_535, 1 << 20);
+}
+
+#[tokio::test]
+async fn a_stream_above_the_cap_is_refused() {
+    let served = serve(|server| server.max_streams_per_connection = 2).await;
+    let mut caller = RawH2::open(served.address, &[]).await;
+    for stream in [1, 3, 5] {
+        let watch = raw_h2::whole_call(stream, WATCH, &HealthCheckRequest::default());
+        caller.write(&watch).await;
+    }
+    let refused = caller.next_of(RST_STREAM).await.unwrap();
+    assert_eq!((refused.stream, refused.code()), (5, REFUSED_STREAM));
+}
+
+#[tokio::test]
+async fn a_connection_above_the_cap_is_closed_and_others_go_on() {
+    let served = serve(|server| server.max_connections = 1).await;
+    let check = |stream| raw_h2::whole_call(stream, CHECK, &HealthCheckRequest::default());
+    let mut first = RawH2::open(served.address, &[]).await;
+    first.write(&check(1)).await;
+    assert_eq!(first.response(1).await.outcome().0, tonic::Code::Ok);
+
+    let mut second = RawH2::connect(served.address).await;
+    assert_eq!(second.next().await, None);
+    first.write(&check(3)).await;
+    assert_eq!(first.response(3).await.outcome().0, tonic::Code::Ok);
+
+    drop(first);
+    // The server learns that the first has gone in its own time.
+    loop {
+        let mut third = RawH2::open(served.address, &[]).await;
+        third.write(&check(1)).await;
+        if third.next_of(DATA).await.is_some() {
+            break;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_caller_that_pings_all_the_time_is_welcome() {
+    let served = serve(|_| {}).await;
+    let mut caller = RawH2::open(served.address, &[]).await;
+    for n in 0..200_u64 {
+        caller
+            .write(&raw_h2::frame(PING, 0, 0, &n.to_be_bytes()))
+            .await;
+        let pong = caller.next_of(PING).await.unwrap();
+        assert_eq!((pong.flags, pong.payload), (ACK, n.to_be_bytes().to_vec()));
+    }
+    let check = raw_h2::whole_call(1, CHECK, &HealthCheckRequest::default());
+    caller.write(&check).await;
+    assert_eq!(caller.response(1).await.outcome().0, tonic::Code::Ok);
+}
+
+#[tokio::test]
+async fn a_caller_that_answers_no_ping_is_cut() {
+    let served = serve(|server| {
+        server.keepalive_interval = Some(Duration::from_millis(300));
+        server.keepalive_timeout = Duration::from_millis(300);
+    })
+    .await;
+    let mut caller = RawH2::open(served.address, &[]).await;
+    let watch = raw_h2::whole_call(1, WATCH, &HealthCheckRequest::default());
+    caller.write(&watch).await;
+    caller.next_of(DATA).await.unwrap();
+    caller.be_rude();
+    let start = time::Instant::now();
+    caller.rest().await;
+    assert!(
+        start.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        start.elapsed()
+    );
+}
+
+#[tokio::test]
+async fn a_caller_that_answers_pings_stays() {
+    let served = serve(|server| {
+        server.keepalive_interval = Some(Duration::from_millis(50));
+        server.keepalive_timeout = Duration::from_secs(5);
+    })
+    .await;
+    let mut caller = RawH2::open(served.address, &[]).await;
+    for _ in 0..5 {
+        let frame = caller.next_of(PING).await.unwrap();
+        assert_ne!(frame.kind, GOAWAY);
+    }
+}
