@@ -3,6 +3,9 @@ use super::*;
 /// Sets one field.
 type Set<T> = fn(&mut Shared, T);
 
+/// A field, and values within its range and outside.
+type Numbers = (&'static str, Set<f64>, &'static [f64], &'static [f64]);
+
 fn with<T>(set: Set<T>, value: T) -> Shared {
     let mut shared = Shared::default();
     set(&mut shared, value);
@@ -24,7 +27,7 @@ fn refused(shared: &Shared, field: &str, says: &str) {
 
 #[test]
 fn numbers_are_held_to_their_range_at_the_edge() {
-    let rows: [(&str, Set<f64>, &[f64], &[f64]); 6] = [
+    let rows: [Numbers; 6] = [
         (
             "temperature",
             |shared, value| shared.temperature = Some(value),
@@ -75,54 +78,56 @@ fn numbers_are_held_to_their_range_at_the_edge() {
     }
 }
 
+/// A field, and its least and greatest value.
+const COUNTS: [(&str, Set<i32>, i32, i32); 8] = [
+    (
+        "max_tokens",
+        |shared, value| shared.max_tokens = Some(value),
+        1,
+        i32::MAX,
+    ),
+    (
+        "min_tokens",
+        |shared, value| shared.min_tokens = Some(value),
+        0,
+        i32::MAX,
+    ),
+    ("n", |shared, value| shared.n = Some(value), 1, 16384),
+    (
+        "top_k",
+        |shared, value| shared.top_k = Some(value),
+        -1,
+        i32::MAX,
+    ),
+    (
+        "thinking_token_budget",
+        |shared, value| shared.thinking_token_budget = Some(value),
+        -1,
+        i32::MAX,
+    ),
+    (
+        "truncate_prompt_tokens",
+        |shared, value| shared.truncate_prompt_tokens = Some(value),
+        -1,
+        i32::MAX,
+    ),
+    (
+        "prompt_logprobs",
+        |shared, value| shared.prompt_logprobs = Some(value),
+        -1,
+        i32::MAX,
+    ),
+    (
+        "stream_interval",
+        |shared, value| shared.stream_interval = Some(value),
+        1,
+        i32::MAX,
+    ),
+];
+
 #[test]
 fn counts_are_held_to_their_range_at_the_edge() {
-    let rows: [(&str, Set<i32>, i32, i32); 8] = [
-        (
-            "max_tokens",
-            |shared, value| shared.max_tokens = Some(value),
-            1,
-            i32::MAX,
-        ),
-        (
-            "min_tokens",
-            |shared, value| shared.min_tokens = Some(value),
-            0,
-            i32::MAX,
-        ),
-        ("n", |shared, value| shared.n = Some(value), 1, 16384),
-        (
-            "top_k",
-            |shared, value| shared.top_k = Some(value),
-            -1,
-            i32::MAX,
-        ),
-        (
-            "thinking_token_budget",
-            |shared, value| shared.thinking_token_budget = Some(value),
-            -1,
-            i32::MAX,
-        ),
-        (
-            "truncate_prompt_tokens",
-            |shared, value| shared.truncate_prompt_tokens = Some(value),
-            -1,
-            i32::MAX,
-        ),
-        (
-            "prompt_logprobs",
-            |shared, value| shared.prompt_logprobs = Some(value),
-            -1,
-            i32::MAX,
-        ),
-        (
-            "stream_interval",
-            |shared, value| shared.stream_interval = Some(value),
-            1,
-            i32::MAX,
-        ),
-    ];
-    for (field, set, least, most) in rows {
+    for (field, set, least, most) in COUNTS {
         accepted(&with(set, least));
         accepted(&with(set, most));
         refused(&with(set, least - 1), field, &format!("at least {least}"));
@@ -214,9 +219,11 @@ fn lists_are_bounded_at_the_edge() {
 #[test]
 fn a_salt_is_short_and_plain() {
     let salt = |salt: &str| {
-        let mut shared = Shared::default();
-        shared.cache_salt = Some(salt.to_owned());
-        shared
+        let cache_salt = Some(salt.to_owned());
+        Shared {
+            cache_salt,
+            ..Shared::default()
+        }
     };
     // Characters count, not bytes.
     accepted(&salt(&"é".repeat(128)));
