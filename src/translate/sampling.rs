@@ -240,3 +240,6 @@ fn none_empty(field: &str, texts: &[String]) -> Result<(), InvalidRequest> {
         )),
     }
 }
+
+#[cfg(test)]
+mod tests;

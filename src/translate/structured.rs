@@ -166,8 +166,8 @@ fn structural_tag(tag: String, input: Input) -> Result<Form, InvalidRequest> {
         let description = "`type` must be `structural_tag`";
         return Err(InvalidRequest::new(field, description));
     }
-    let is_of_old = tag.contains_key("structures") && tag.contains_key("triggers");
-    if !tag.contains_key("format") && !is_of_old {
+    let is_of_old = !tag.contains_key("format");
+    if is_of_old && !(tag.contains_key("structures") && tag.contains_key("triggers")) {
         let description = "must have `format`, or `structures` and `triggers`";
         return Err(InvalidRequest::new(field, description));
     }
