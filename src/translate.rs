@@ -1,6 +1,7 @@
 //! The only place that knows both vocabularies: the contract's and the upstream's. Pure: no I/O, no clock, no log.
 
 mod asked;
+mod body;
 mod chat;
 mod chat_options;
 mod extensions;

@@ -3,7 +3,10 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::proto::{content_part, media, structured_output::Constraint, tool_choice};
+use crate::{
+    openai::request::Json,
+    proto::{content_part, media, structured_output::Constraint, tool_choice},
+};
 
 mod arbitrary;
 mod every_field;
