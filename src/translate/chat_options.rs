@@ -131,8 +131,8 @@ fn documents(
     Ok(documents.into_iter().map(fields).collect())
 }
 
-/// Variables of the chat template. The template itself and how it is applied are not theirs to set: vLLM before 0.11.1
-/// let them (CVE-2025-61620, CVE-2025-62426).
+/// Variables of the chat template. The template itself and how it is applied are not theirs to set, which vLLM 0.33
+/// refuses and older ones let happen.
 fn template_kwargs(kwargs: String) -> Result<Option<Json>, InvalidRequest> {
     let field = "chat_template_kwargs_json";
     let Some(kwargs) = text(kwargs) else {

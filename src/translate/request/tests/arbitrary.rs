@@ -182,17 +182,8 @@ fn structured_output() -> BoxedStrategy<proto::StructuredOutput> {
         any::<String>().prop_map(Constraint::Grammar),
         json_text().prop_map(Constraint::StructuralTagJson),
     ];
-    (weighted(0.95, constraint), switch(), switch(), text())
-        .prop_map(
-            |(constraint, whitespace, additional_properties, whitespace_pattern)| {
-                proto::StructuredOutput {
-                    constraint,
-                    disable_any_whitespace: whitespace,
-                    disable_additional_properties: additional_properties,
-                    whitespace_pattern,
-                }
-            },
-        )
+    weighted(0.95, constraint)
+        .prop_map(|constraint| proto::StructuredOutput { constraint })
         .boxed()
 }
 

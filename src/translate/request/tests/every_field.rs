@@ -28,9 +28,6 @@ pub(super) fn chat() -> proto::GenerateRequest {
         }),
         structured_output: Some(proto::StructuredOutput {
             constraint: Some(Constraint::JsonSchema(text(r#"{"type":"object"}"#))),
-            disable_any_whitespace: Some(true),
-            disable_additional_properties: Some(true),
-            whitespace_pattern: text(" ?"),
         }),
         chat_template_kwargs_json: text(r#"{"enable_thinking":false}"#),
         extra_body_json: text(r#"{"vllm_xargs":{"a":1}}"#),
