@@ -99,6 +99,17 @@ impl Running {
     }
 }
 
+impl Running {
+    /// Resident memory, in KiB.
+    fn resident(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.child.id());
+        let status = std::fs::read_to_string(path).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+        let size = line.unwrap().split_whitespace().nth(1).unwrap();
+        size.parse().unwrap()
+    }
+}
+
 impl Drop for Running {
     fn drop(&mut self) {
         let _ = self.child.kill();
@@ -273,4 +284,37 @@ async fn without_descriptors_it_waits_and_then_serves_again() {
     drop(waiting);
     last.write(&check(1)).await;
     assert_eq!(last.response(1).await.outcome().0, tonic::Code::Ok);
+}
+
+#[tokio::test]
+async fn calls_that_never_send_a_message_take_little_memory() {
+    let running = Running::serve(&[]);
+    // One round for what the process takes once.
+    hoard(running.address).await;
+    let before = running.resident();
+    for _ in 0..8 {
+        hoard(running.address).await;
+    }
+    let grown = running.resident().saturating_sub(before);
+    assert!(grown <= 10 << 10, "{grown} KiB");
+}
+
+/// Opens as many calls as the server takes, and many more, and leaves.
+async fn hoard(address: SocketAddr) {
+    let mut caller = RawH2::open(address, &[]).await;
+    let mut calls = Vec::new();
+    for n in 0..5000 {
+        let path = "/vllm_adapter.v1.GenerationService/Generate";
+        calls.extend(raw_h2::call(2 * n + 1, path));
+    }
+    caller.write(&calls).await;
+    caller
+        .write(&raw_h2::frame(raw_h2::PING, 0, 0, &[7; 8]))
+        .await;
+    // It refuses what is too much, answers the ping, or ends the connection.
+    while let Some(frame) = caller.next().await {
+        if frame.kind == raw_h2::PING && frame.payload == [7; 8] {
+            break;
+        }
+    }
 }
