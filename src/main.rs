@@ -74,16 +74,25 @@ async fn serve(mut config: Config, command: Option<Command>) -> Result<(), Box<d
         .await
         .map_err(|error| format!("cannot listen on {listen}: {error}"))?;
     let address = listener.local_addr()?;
-    match command {
+    let demo = match command {
         Some(Command::Demo) => {
-            let upstream = demo::start().await?;
-            config.upstream.base_url = format!("http://{upstream}/v1").parse()?;
+            let upstream = demo::Upstream::bind().await?;
+            config.upstream.base_url = upstream.base_url();
             say_how_to_call(address)?;
+            Some(upstream)
         }
-        None => {}
-    }
+        None => None,
+    };
     tracing::info!(%address, upstream = %config.upstream.base_url, "serving gRPC");
-    Ok(server::serve(listener, config, stop).await?)
+    let served = server::serve(listener, config, stop);
+    match demo {
+        None => served.await?,
+        Some(upstream) => tokio::select! {
+            served = served => served?,
+            never = upstream.run() => match never {},
+        },
+    }
+    Ok(())
 }
 
 /// Yields at each SIGTERM and SIGINT.
@@ -115,16 +124,11 @@ fn raise_descriptor_limit() {
 
 /// Prints what to type next, ready to paste.
 fn say_how_to_call(address: SocketAddr) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    writeln!(out, "In another terminal:\n")?;
-    for method in ["Generate", "StreamGenerate"] {
-        writeln!(
-            out,
-            "  grpcurl -plaintext -d '{{\"prompt\":\"Say hello.\"}}' {address} \
-             vllm_adapter.v1.GenerationService/{method}"
-        )?;
-    }
-    writeln!(out, "\nCtrl-C ends it.")
+    let lines = demo::grpcurl_lines(address);
+    writeln!(
+        io::stdout(),
+        "In another terminal:\n\n{lines}\nCtrl-C ends it."
+    )
 }
 
 /// One line that says what is wrong.

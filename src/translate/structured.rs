@@ -11,7 +11,7 @@ use crate::{
     proto::{StructuredOutput, structured_output::Constraint},
 };
 
-use super::{InvalidRequest, asked::Input, json, request::text};
+use super::{Input, InvalidRequest, json, text};
 
 /// How deep a schema may nest: `MAX_STRUCTURED_OUTPUT_JSON_NESTING` of vLLM 0.33.
 const MAX_SCHEMA_DEPTH: usize = 64;
@@ -159,14 +159,15 @@ fn grammar(grammar: String) -> Result<Form, InvalidRequest> {
 /// The tag of today holds `format`, that of old `structures` and `triggers`; both may name their own `type`.
 fn structural_tag(tag: String, input: Input) -> Result<Form, InvalidRequest> {
     let field = "structured_output.structural_tag_json";
-    let mut tag = json::members(field, tag, MAX_TAG_DEPTH)?;
+    let tag = json::object(field, tag, MAX_TAG_DEPTH)?;
+    let mut tag = json::members(field, &tag)?;
     let kind = tag.remove("type");
     if kind.is_some_and(|kind| kind.get() != r#""structural_tag""#) {
         let description = "`type` must be `structural_tag`";
         return Err(InvalidRequest::new(field, description));
     }
-    let is_of_old = tag.contains_key("structures") && tag.contains_key("triggers");
-    if !tag.contains_key("format") && !is_of_old {
+    let is_of_old = !tag.contains_key("format");
+    if is_of_old && !(tag.contains_key("structures") && tag.contains_key("triggers")) {
         let description = "must have `format`, or `structures` and `triggers`";
         return Err(InvalidRequest::new(field, description));
     }
@@ -260,3 +261,6 @@ impl Options {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,23 +1,34 @@
-//! The adapter over real sockets.
+//! Tests over real sockets: the adapter before a scripted upstream, called through the generated client.
 //!
+//! - `architecture`: the modules of `src/` depend on each other in one direction.
+//! - `demo`: the simulated vLLM speaks as the recorded one, and answers through the adapter.
+//! - `recordings`: what a real vLLM sent, whole, cut in two and cut off.
+//! - `scripted_upstream`: the upstream of the other tests does what its script says.
 //! - `server_settings`: what a connection offers, and how much it takes.
 //! - `server_calls`: what every call gets, whatever it asks for.
 //! - `server_hostile`: callers that send what no client sends, or nothing.
 //! - `server_end`: connections and the process come to their end.
 //! - `server_process`: the binary: exit codes, signals, descriptors.
+//! - `support`: the adapter, the scripted upstream and the requests that tests are made of.
 
 #![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
+    clippy::allow_attributes,
     clippy::disallowed_methods,
     clippy::disallowed_types,
-    clippy::allow_attributes,
-    unreachable_pub,
+    clippy::expect_used,
+    clippy::large_futures,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::string_slice,
+    clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
     dead_code,
+    unreachable_pub,
     reason = "tests"
 )]
 
+mod architecture;
+mod scripted_upstream;
 mod server_calls;
 mod server_end;
 mod server_hostile;

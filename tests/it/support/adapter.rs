@@ -1,0 +1,171 @@
+//! The adapter in this process, on a port of its own, and the client that calls it.
+
+use std::{net::SocketAddr, time::Duration};
+
+use tokio::{net::TcpListener, sync::mpsc, task::JoinSet};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{
+    Code, Status,
+    transport::{Channel, Endpoint},
+};
+use url::Url;
+use vllm_grpc_adapter::{
+    config::{Config, Limits, Log, Policy, Server, Upstream},
+    proto::{
+        GenerateRequest, StreamGenerateResponse, generation_service_client::GenerationServiceClient,
+    },
+    server,
+};
+
+use super::soon;
+
+/// A running adapter; dropping it ends it.
+pub(crate) struct Adapter {
+    pub(crate) address: SocketAddr,
+    channel: Channel,
+    stop: mpsc::Sender<()>,
+    task: JoinSet<Result<(), server::Error>>,
+}
+
+/// An adapter to be started, with the defaults of the flags but for a drain without delay.
+pub(crate) struct Builder {
+    config: Config,
+}
+
+/// A stream as its caller saw it.
+#[derive(Debug)]
+pub(crate) struct Streamed {
+    pub(crate) events: Vec<StreamGenerateResponse>,
+    /// The one terminal status; OK has an empty message.
+    pub(crate) status: Status,
+}
+
+// === impl Builder ===
+
+impl Builder {
+    pub(crate) fn with(mut self, change: impl FnOnce(&mut Config)) -> Self {
+        change(&mut self.config);
+        self
+    }
+
+    pub(crate) async fn start(self) -> Adapter {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (stop, stops) = mpsc::channel(2);
+        let stops = ReceiverStream::new(stops);
+        let mut task = JoinSet::new();
+        task.spawn(server::serve(listener, self.config, stops));
+        Adapter {
+            address,
+            channel: connect(address, |endpoint| endpoint).await,
+            stop,
+            task,
+        }
+    }
+}
+
+// === impl Adapter ===
+
+impl Adapter {
+    /// An adapter before the upstream that has this base URL.
+    pub(crate) fn before(base_url: Url) -> Builder {
+        Builder {
+            config: config(base_url),
+        }
+    }
+
+    pub(crate) fn client(&self) -> GenerationServiceClient<Channel> {
+        GenerationServiceClient::new(self.channel.clone()).max_decoding_message_size(64 << 20)
+    }
+
+    /// A client on a connection of its own, as `change` sets it up.
+    pub(crate) async fn client_with(
+        &self,
+        change: impl FnOnce(Endpoint) -> Endpoint,
+    ) -> GenerationServiceClient<Channel> {
+        GenerationServiceClient::new(connect(self.address, change).await)
+    }
+
+    /// Streams an answer to its end.
+    pub(crate) async fn stream(&self, request: GenerateRequest) -> Streamed {
+        let mut streamed = Streamed {
+            events: Vec::new(),
+            status: Status::new(Code::Ok, ""),
+        };
+        let mut client = self.client();
+        let mut responses = match client.stream_generate(request).await {
+            Ok(response) => response.into_inner(),
+            Err(status) => {
+                streamed.status = status;
+                return streamed;
+            }
+        };
+        loop {
+            match soon("waiting for an event", responses.message()).await {
+                Ok(Some(event)) => streamed.events.push(event),
+                Ok(None) => return streamed,
+                Err(status) => {
+                    streamed.status = status;
+                    return streamed;
+                }
+            }
+        }
+    }
+
+    /// As a signal does.
+    pub(crate) async fn stop(&self) {
+        self.stop.send(()).await.unwrap();
+    }
+
+    /// What `serve` returned.
+    pub(crate) async fn ended(mut self) -> Result<(), server::Error> {
+        let ended = soon("waiting for the adapter to end", self.task.join_next()).await;
+        ended.unwrap().unwrap()
+    }
+}
+
+async fn connect(address: SocketAddr, change: impl FnOnce(Endpoint) -> Endpoint) -> Channel {
+    let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
+    let endpoint = change(endpoint);
+    let channel = soon("connecting to the adapter", endpoint.connect()).await;
+    channel.unwrap()
+}
+
+fn config(base_url: Url) -> Config {
+    let seconds = Duration::from_secs;
+    Config {
+        listen: ([127, 0, 0, 1], 0).into(),
+        server: Server {
+            max_request_bytes: 32 << 20,
+            max_response_bytes: 32 << 20,
+            max_connections: 10_000,
+            max_streams_per_connection: 256,
+            keepalive_interval: Some(seconds(30)),
+            keepalive_timeout: seconds(10),
+            max_connection_age: None,
+            max_connection_age_grace: Some(seconds(120)),
+            write_stall_timeout: Some(seconds(60)),
+            drain_delay: Duration::ZERO,
+            drain_timeout: seconds(120),
+            reflection: true,
+        },
+        upstream: Upstream {
+            base_url,
+            api_key: None,
+            connect_timeout: seconds(2),
+            idle_timeout: seconds(3),
+            max_event_bytes: 1 << 20,
+            max_body_bytes: 32 << 20,
+        },
+        limits: Limits {
+            first_token: None,
+            token_idle: Some(seconds(60)),
+            max_duration: None,
+        },
+        policy: Policy::default(),
+        log: Log {
+            filter: "info".to_owned(),
+            json: false,
+        },
+    }
+}

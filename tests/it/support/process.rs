@@ -1,0 +1,153 @@
+//! The built binary as a process of its own, for tests that send signals or count what it holds.
+
+use std::{
+    fs,
+    net::SocketAddr,
+    process::{ExitStatus, Stdio},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncRead, BufReader},
+    process::{Child, Command},
+    sync::watch,
+    task::JoinSet,
+};
+use tonic::transport::{Channel, Endpoint};
+use url::Url;
+use vllm_grpc_adapter::proto::generation_service_client::GenerationServiceClient;
+
+use super::soon;
+
+/// A running adapter; dropping it kills it.
+pub(crate) struct Process {
+    pub(crate) address: SocketAddr,
+    child: Child,
+    log: watch::Sender<String>,
+    _reading: JoinSet<()>,
+}
+
+/// An adapter to be started on a port of its own, with an empty environment.
+pub(crate) struct Builder {
+    command: Command,
+}
+
+// === impl Builder ===
+
+impl Builder {
+    pub(crate) fn flag(mut self, name: &str, value: &str) -> Self {
+        self.command.arg(name).arg(value);
+        self
+    }
+
+    pub(crate) fn variable(mut self, name: &str, value: &str) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
+    /// Starts it, and waits until it says where it listens.
+    pub(crate) async fn start(mut self) -> Process {
+        let mut child = self.command.spawn().unwrap();
+        let log = watch::Sender::new(String::new());
+        let mut reading = JoinSet::new();
+        reading.spawn(read(child.stdout.take().unwrap(), log.clone()));
+        reading.spawn(read(child.stderr.take().unwrap(), log.clone()));
+        let mut said = log.subscribe();
+        let said = soon(
+            "waiting for the adapter to listen",
+            said.wait_for(|log| address(log).is_some()),
+        );
+        let address = address(&said.await.unwrap()).unwrap();
+        Process {
+            address,
+            child,
+            log,
+            _reading: reading,
+        }
+    }
+}
+
+// === impl Process ===
+
+impl Process {
+    /// An adapter before the upstream that has this base URL.
+    pub(crate) fn before(base_url: &Url) -> Builder {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_vllm-grpc-adapter"));
+        command
+            .env_clear()
+            // A `.env` file of the working directory would be read.
+            .current_dir(env!("CARGO_TARGET_TMPDIR"))
+            .args(["--listen", "127.0.0.1:0", "--upstream", base_url.as_str()])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
+        Builder { command }
+    }
+
+    pub(crate) async fn client(&self) -> GenerationServiceClient<Channel> {
+        let endpoint = Endpoint::from_shared(format!("http://{}", self.address)).unwrap();
+        GenerationServiceClient::new(endpoint.connect().await.unwrap())
+    }
+
+    pub(crate) fn send(&self, signal: Signal) {
+        kill_process(self.pid(), signal).unwrap();
+    }
+
+    pub(crate) async fn exit(&mut self) -> ExitStatus {
+        let exit = soon("waiting for the adapter to exit", self.child.wait()).await;
+        exit.unwrap()
+    }
+
+    /// All that it has written so far.
+    pub(crate) fn log(&self) -> String {
+        self.log.borrow().clone()
+    }
+
+    pub(crate) fn n_descriptors(&self) -> usize {
+        let directory = format!("/proc/{}/fd", self.pid().as_raw_pid());
+        fs::read_dir(directory).unwrap().count()
+    }
+
+    /// Memory that it holds, in bytes.
+    pub(crate) fn resident_bytes(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid().as_raw_pid()));
+        let status = status.unwrap();
+        let mut lines = status.lines();
+        let line = lines.find_map(|line| line.strip_prefix("VmRSS:"));
+        let kilobytes: u64 = line
+            .unwrap()
+            .trim()
+            .trim_end_matches(" kB")
+            .parse()
+            .unwrap();
+        kilobytes << 10
+    }
+
+    fn pid(&self) -> Pid {
+        let id = self
+            .child
+            .id()
+            .expect("the adapter has not been waited for");
+        Pid::from_raw(id.try_into().unwrap()).unwrap()
+    }
+}
+
+/// Reads on as long as the process writes, so that it never waits for a reader.
+async fn read(output: impl AsyncRead + Unpin, log: watch::Sender<String>) {
+    let mut lines = BufReader::new(output).lines();
+    while let Ok(Some(line)) = lines.next_line().await {
+        log.send_modify(|log| {
+            log.push_str(&line);
+            log.push('\n');
+        });
+    }
+}
+
+/// The address of the line that says where gRPC is served.
+fn address(log: &str) -> Option<SocketAddr> {
+    let line = log.lines().find(|line| line.contains("serving gRPC"))?;
+    let start = line.find("127.0.0.1:")?;
+    let address = line[start..].split(|c: char| !c.is_ascii_digit() && !".:".contains(c));
+    address.into_iter().next()?.parse().ok()
+}
