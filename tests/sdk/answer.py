@@ -90,7 +90,7 @@ def from_sdk(case, answer):
         "usage": _usage_from_sdk(members.take("usage")),
         "prompt_text": members.take("prompt_text"),
         "prompt_token_ids": holder.take("prompt_token_ids"),
-        "prompt_logprobs": _prompt_logprobs_from_sdk(holder.take("prompt_logprobs", [])),
+        "prompt_logprobs": _prompt_logprobs_from_sdk(case, holder.take("prompt_logprobs", [])),
         "choices": [_choice_from_sdk(case, choice) for choice in choices],
         "extensions": extensions,
     }
@@ -147,21 +147,20 @@ def _chat_logprob_from_sdk(case, token):
 
 
 def _completion_logprobs_from_sdk(case, logprobs):
-    def whole(token, logprob, offset, top):
-        return {
+    def whole(token, logprob, offset=None, top=None):
+        members = {
             **_token_from_sdk(case, token),
             "logprob": float32(logprob),
             "text_offset": offset,
-            "top": [
-                {**_token_from_sdk(case, token), "logprob": float32(value)} for token, value in (top or {}).items()
-            ],
+            "top": [whole(*candidate) for candidate in (top or {}).items()],
         }
+        return compared(case, members)
 
     columns = (logprobs["tokens"], logprobs["token_logprobs"], logprobs["text_offset"], logprobs["top_logprobs"])
-    return [compared(case, whole(*row)) for row in zip(*columns, strict=True)]
+    return [whole(*row) for row in zip(*columns, strict=True)]
 
 
-def _prompt_logprobs_from_sdk(tokens):
+def _prompt_logprobs_from_sdk(case, tokens):
     def whole(token_id, candidate):
         return {
             "token_id": int(token_id),
@@ -170,7 +169,7 @@ def _prompt_logprobs_from_sdk(tokens):
             "rank": candidate["rank"],
         }
 
-    return [[whole(*candidate) for candidate in (token or {}).items()] for token in tokens]
+    return [[compared(case, whole(*candidate)) for candidate in (token or {}).items()] for token in tokens]
 
 
 def _usage_from_sdk(usage):

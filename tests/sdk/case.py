@@ -29,6 +29,8 @@ class Case:
     as_prompt: bool = False
     # The servers that it is sent to.
     servers: tuple = ("chat",)
+    # Only one of them where the contract gives the other its own meaning.
+    modes: tuple = (UNARY, STREAMED)
 
     def asks_for(self, member):
         value = self.body.get(member)

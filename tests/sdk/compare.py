@@ -21,7 +21,7 @@ import answer
 import error
 import fold
 from adapter import Adapter, stubs
-from case import STREAMED, UNARY, grpc_request, sdk_arguments
+from case import UNARY, grpc_request, sdk_arguments
 from cases import CASES
 
 CALL_SECONDS = 120
@@ -132,7 +132,7 @@ def run(options, pb, found):
     for name, case in wanted:
         if name not in found:
             continue
-        for mode in (UNARY, STREAMED):
+        for mode in case.modes:
             total += 1
             faults = compare(found[name], pb, case, mode)
             agreed += not faults
@@ -143,8 +143,8 @@ def run(options, pb, found):
     left_out = sum(name in missing for name, _ in wanted)
     if left_out:
         print(f"left out: {left_out} requests to the servers {sorted(missing)}, which were not given")
-    print(f"{agreed} of {total} requests agree: {len({case.name for name, case in wanted if name in found})} cases,")
-    print("each unary and streamed")
+    cases = len({case.name for name, case in wanted if name in found})
+    print(f"{agreed} of {total} requests agree, made of {cases} cases")
     return agreed, total
 
 

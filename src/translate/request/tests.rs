@@ -306,7 +306,6 @@ fn a_form_does_not_go_with_a_call_that_has_to_be_made() {
         }),
         structured_output: Some(proto::StructuredOutput {
             constraint: Some(Constraint::JsonSchema("{}".to_owned())),
-            ..proto::StructuredOutput::default()
         }),
         ..prompt()
     };

@@ -9,7 +9,6 @@ const TAG_OF_OLD: &str = r#"{"type":"structural_tag","structures":[],"triggers":
 fn of(constraint: Constraint) -> StructuredOutput {
     StructuredOutput {
         constraint: Some(constraint),
-        ..StructuredOutput::default()
     }
 }
 

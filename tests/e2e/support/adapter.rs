@@ -29,7 +29,7 @@ impl Adapter {
         let mut child = Command::new(env!("CARGO_BIN_EXE_vllm-grpc-adapter"))
             .env("ADAPTER_LISTEN", &address)
             .env("ADAPTER_UPSTREAM", upstream)
-            .env("ADAPTER_LOG", "warn")
+            .env("ADAPTER_LOG", "error")
             .envs(variables.iter().copied())
             // No .env file lies there.
             .current_dir(env!("CARGO_TARGET_TMPDIR"))

@@ -43,7 +43,6 @@ pub(crate) fn constrained(text: &str, constraint: Constraint) -> GenerateRequest
     GenerateRequest {
         structured_output: Some(StructuredOutput {
             constraint: Some(constraint),
-            ..StructuredOutput::default()
         }),
         max_tokens: Some(60),
         ..prompt(text)

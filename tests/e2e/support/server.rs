@@ -1,7 +1,7 @@
 //! A vLLM that a test starts, to kill it.
 
 use std::{
-    fs::File,
+    fs::{self, File},
     path::Path,
     process::{Command, Stdio},
     time::Duration,
@@ -66,6 +66,11 @@ impl Server {
         signal("-KILL", self.engine);
     }
 
+    /// It lives on, and does nothing.
+    pub(crate) fn stop_engine(&self) {
+        signal("-STOP", self.engine);
+    }
+
     pub(crate) fn kill_api_server(&self) {
         signal("-KILL", self.api_server);
     }
@@ -84,14 +89,14 @@ impl Drop for Server {
 
 /// The child process that calls itself the engine.
 fn engine_of(api_server: u32) -> u32 {
-    let children = format!("/proc/{api_server}/task/{api_server}/children");
-    let children = std::fs::read_to_string(children).unwrap();
-    let is_engine = |pid: &&str| {
-        let name = std::fs::read_to_string(format!("/proc/{pid}/comm"));
-        name.is_ok_and(|name| name.starts_with("VLLM::Engine"))
+    let is_its_engine = |pid: &u32| {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        status.starts_with("Name:\tVLLM::Engine")
+            && status.contains(&format!("\nPPid:\t{api_server}\n"))
     };
-    let engine = children.split_whitespace().find(is_engine);
-    engine.expect("an engine process").parse().unwrap()
+    let processes = fs::read_dir("/proc").unwrap();
+    let pids = processes.filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok());
+    pids.into_iter().find(is_its_engine).expect("an engine")
 }
 
 fn signal(name: &str, pid: u32) {

@@ -182,7 +182,6 @@ fn completion() -> proto::GenerateRequest {
             constraint: Some(Constraint::StructuralTagJson(
                 r#"{"type":"structural_tag","format":{"type":"any_text"}}"#.to_owned(),
             )),
-            ..proto::StructuredOutput::default()
         }),
         ..prompt()
     }
@@ -231,7 +230,6 @@ fn a_streamed_completion_is_as_reviewed() {
     let request = proto::GenerateRequest {
         structured_output: Some(proto::StructuredOutput {
             constraint: Some(Constraint::Regex("a+".to_owned())),
-            ..proto::StructuredOutput::default()
         }),
         ..streamable(completion())
     };
@@ -254,7 +252,6 @@ fn other_forms_are_known_to_vllm() {
             tool_choice: None,
             structured_output: Some(proto::StructuredOutput {
                 constraint: Some(constraint),
-                ..proto::StructuredOutput::default()
             }),
             ..prompt()
         };
