@@ -2,7 +2,8 @@
 # A real vLLM on a CPU, with tiny models, for the end-to-end tests.  README.md beside this file says more.
 set -euo pipefail
 
-readonly HERE="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
+HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+readonly HERE
 
 usage() {
   cat <<'TEXT'
