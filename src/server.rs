@@ -66,8 +66,11 @@ pub async fn serve(
     config: Config,
     stop: impl Stream<Item = ()>,
 ) -> Result<(), Error> {
-    let services = services::services(&config)?;
-    run(listener, services, config.server, stop).await
+    let (services, upkeep) = services::services(&config)?;
+    tokio::select! {
+        served = run(listener, services, config.server, stop) => served,
+        never = upkeep => match never {},
+    }
 }
 
 async fn run(
@@ -135,3 +138,6 @@ async fn unless_stopped<F: Future>(
         Some(()) = stop.next() => Err(Error::Interrupted),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,7 +8,7 @@ pub(crate) mod request_id;
 mod stream;
 pub(crate) mod transport_error;
 
-use std::sync::Arc;
+use std::{convert::Infallible, sync::Arc};
 
 use tonic::{Request, Response, Status};
 
@@ -38,6 +38,11 @@ impl Generation {
             policy: Arc::new(config.policy.clone()),
             limits: config.limits,
         })
+    }
+
+    /// What has to run beside the calls, for ever.
+    pub(crate) fn upkeep(&self) -> impl Future<Output = Infallible> + Send + use<> {
+        self.upstream.expire_idle()
     }
 
     async fn answer(

@@ -7,7 +7,9 @@ use std::{
     path::Path,
 };
 
-use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{
+    ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand, builder::BoolishValueParser,
+};
 use secrecy::SecretString;
 use url::Url;
 
@@ -137,7 +139,7 @@ pub struct Args {
         value_name = "DURATION"
     )]
     drain_delay: String,
-    /// Time after that until running calls are ended.
+    /// Time after that until running calls are ended; a second signal ends them at once.
     #[arg(
         long,
         env = "ADAPTER_DRAIN_TIMEOUT",
@@ -247,7 +249,13 @@ pub struct Args {
     upstream_idle_timeout: String,
 
     /// Serves no reflection, which grpcurl and the like ask for the contract.
-    #[arg(long, env = "ADAPTER_NO_REFLECTION", action = ArgAction::SetTrue, global = true)]
+    #[arg(
+        long,
+        env = "ADAPTER_NO_REFLECTION",
+        action = ArgAction::SetTrue,
+        value_parser = BoolishValueParser::new(),
+        global = true
+    )]
     no_reflection: bool,
     /// What to log, as `warn`, `info` or `vllm_grpc_adapter=debug`.
     #[arg(
@@ -259,7 +267,13 @@ pub struct Args {
     )]
     log: String,
     /// Logs one JSON object a line.
-    #[arg(long, env = "ADAPTER_LOG_JSON", action = ArgAction::SetTrue, global = true)]
+    #[arg(
+        long,
+        env = "ADAPTER_LOG_JSON",
+        action = ArgAction::SetTrue,
+        value_parser = BoolishValueParser::new(),
+        global = true
+    )]
     log_json: bool,
 }
 

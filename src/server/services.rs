@@ -22,9 +22,12 @@ pub(super) struct Services {
     health: HealthReporter,
 }
 
-/// Builds every service.
-pub(super) fn services(config: &Config) -> Result<Services, Error> {
+/// Builds every service, and what has to run beside them.
+pub(super) fn services(
+    config: &Config,
+) -> Result<(Services, impl Future<Output = Infallible> + use<>), Error> {
     let generation = Generation::new(config).map_err(|error| Error::Service(error.into()))?;
+    let upkeep = generation.upkeep();
     let server = &config.server;
     let services = Services::new().add(
         GenerationServiceServer::new(generation)
@@ -32,7 +35,7 @@ pub(super) fn services(config: &Config) -> Result<Services, Error> {
             .max_encoding_message_size(server.max_response_bytes)
             .accept_compressed(CompressionEncoding::Gzip),
     );
-    services.finish(server.reflection)
+    Ok((services.finish(server.reflection)?, upkeep))
 }
 
 // === impl Services ===
@@ -103,4 +106,6 @@ fn reflection() -> tonic_reflection::server::Builder<'static> {
     tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(proto::DESCRIPTOR_SET)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        // So that grpcurl and the like can print the details of an error.
+        .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
 }

@@ -2,7 +2,7 @@
 
 mod message;
 mod refusal;
-mod report;
+pub(super) mod report;
 
 use tonic::{Code, Status};
 

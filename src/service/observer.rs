@@ -3,10 +3,13 @@
 use tokio::time::Instant;
 use tonic::Code;
 
-use super::error::{Error, Subject};
+use super::{
+    error::{Error, Subject},
+    transport_error::dropped,
+};
 use crate::upstream::Chain;
 
-/// Watches one call. Dropped before its end, it records that the caller left.
+/// Watches one call. Dropped before its end, it records that the caller left, or what else ended the call.
 #[derive(Debug)]
 pub(super) struct Observer {
     method: &'static str,
@@ -100,7 +103,8 @@ impl Observer {
 impl Drop for Observer {
     fn drop(&mut self) {
         if !self.is_over {
-            self.record(Code::Cancelled, "CALLER_CANCELLED", None);
+            let (code, reason) = dropped();
+            self.record(code, reason, None);
         }
     }
 }

@@ -85,6 +85,7 @@ impl Responses {
         if let Some(Event::Content(_) | Event::Reasoning(_) | Event::ToolCall(_)) = &response.event
         {
             self.call.observer.subject.deltas += 1;
+            crate::telemetry::call::delta_made();
         }
     }
 }

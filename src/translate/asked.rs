@@ -1,5 +1,7 @@
 //! What a caller asked to be told.
 
+use super::Input;
+
 /// What a caller asked to be told; the rest of an answer is left out, even where the upstream sends it.
 #[derive(Clone, Debug)]
 pub(crate) struct Asked {
@@ -9,6 +11,8 @@ pub(crate) struct Asked {
     pub(crate) choices: u32,
     /// The log probability of each token.
     pub(crate) logprobs: bool,
+    /// Other tokens beside each. Without them `/v1/completions` still gives one, the token itself.
+    pub(crate) top_logprobs: bool,
     /// The ids of the prompt's and the answer's tokens.
     pub(crate) token_ids: bool,
     /// Token ids in place of texts in the logprobs.
@@ -23,18 +27,6 @@ pub(crate) struct Asked {
     pub(crate) extension_keys: Vec<String>,
 }
 
-/// Which of its three inputs a request has.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Input {
-    /// `prompt`, for `/v1/chat/completions`.
-    #[default]
-    Prompt,
-    /// `messages`, for `/v1/chat/completions`.
-    Messages,
-    /// `completion`, for `/v1/completions`.
-    Completion,
-}
-
 // === impl Asked ===
 
 impl Default for Asked {
@@ -43,33 +35,13 @@ impl Default for Asked {
             input: Input::default(),
             choices: 1,
             logprobs: false,
+            top_logprobs: false,
             token_ids: false,
             tokens_as_ids: false,
             prompt_text: false,
             prompt_logprobs: false,
             continuous_usage: false,
             extension_keys: Vec::new(),
-        }
-    }
-}
-
-// === impl Input ===
-
-impl Input {
-    /// Whether the answer is a chat's.
-    pub(crate) fn is_chat(self) -> bool {
-        match self {
-            Self::Prompt | Self::Messages => true,
-            Self::Completion => false,
-        }
-    }
-
-    /// The field of the request that holds the input.
-    pub(crate) fn field(self) -> &'static str {
-        match self {
-            Self::Prompt => "prompt",
-            Self::Messages => "messages",
-            Self::Completion => "completion",
         }
     }
 }

@@ -6,9 +6,9 @@ use crate::openai::request::Json;
 
 use super::{InvalidRequest, json};
 
-/// Fields of vLLM's bodies that a typed field or the adapter itself sets, sorted. `max_completion_tokens` and
-/// `best_of` would override typed fields, `request_id` the id that the adapter sends as a header.
-const TAKEN: &[&str] = &[
+/// Fields of vLLM's bodies that a typed field stands for or that the adapter sets itself, sorted.
+/// `max_completion_tokens` would override `max_tokens`, and `request_id` stands for the id that goes as a header.
+pub(super) const TAKEN: &[&str] = &[
     "add_generation_prompt",
     "add_special_tokens",
     "allowed_token_ids",
@@ -79,7 +79,8 @@ pub(super) fn members(
     if text.is_empty() {
         return Ok(BTreeMap::new());
     }
-    let members = json::members("extra_body_json", text, json::MAX_DEPTH)?;
+    let object = json::object("extra_body_json", text, json::MAX_DEPTH)?;
+    let members = json::members("extra_body_json", &object)?;
     for name in members.keys() {
         check(name, allowed)?;
     }
@@ -104,4 +105,54 @@ fn check(name: &str, allowed: &BTreeSet<String>) -> Result<(), InvalidRequest> {
 fn shown(name: &str) -> String {
     let printable = name.chars().filter(|c| !c.is_control());
     printable.take(64).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn allowed() -> BTreeSet<String> {
+        ["vllm_xargs", "temperature"].map(str::to_owned).into()
+    }
+
+    #[test]
+    fn the_names_are_sorted() {
+        assert!(TAKEN.is_sorted());
+    }
+
+    #[test]
+    fn allowed_members_go_out_as_they_are() {
+        let text = r#"{"vllm_xargs":{"b":1.0,"a":[2]}}"#;
+        let members = members(text.to_owned(), &allowed()).unwrap();
+        assert_eq!(serde_json::to_string(&members).unwrap(), text);
+    }
+
+    #[test]
+    fn nothing_adds_nothing() {
+        for text in ["", "{}"] {
+            assert!(members(text.to_owned(), &allowed()).unwrap().is_empty());
+        }
+    }
+
+    #[test]
+    fn other_members_are_refused_by_name() {
+        for (text, says) in [
+            (r#"{"chat_template":"x"}"#, "`chat_template` is not among"),
+            (r#"{"vllm_xargs":{},"x":1}"#, "`x` is not among"),
+            // A typed field wins over what the operator allows.
+            (r#"{"temperature":1}"#, "`temperature` has a typed field"),
+            (r#"{"max_completion_tokens":1}"#, "`max_completion_tokens`"),
+            (r#"{"request_id":"x"}"#, "`request_id`"),
+            (r#"{"str\u0065am":true}"#, "`stream` has a typed field"),
+            (r#"{"a\nb":true}"#, "`ab` is not among"),
+            (r#"{"vllm_xargs":{},"vllm_xargs":{}}"#, "two members"),
+            ("[]", "must be a JSON object"),
+            ("{", "is not JSON"),
+        ] {
+            let invalid = members(text.to_owned(), &allowed()).unwrap_err();
+            let violation = &invalid.violations()[0];
+            assert_eq!(violation.field, "extra_body_json");
+            assert!(violation.description.contains(says), "{text}: {invalid}");
+        }
+    }
 }

@@ -34,14 +34,12 @@ pub(super) fn object(field: &str, text: String, max_depth: usize) -> Result<Json
     Ok(json)
 }
 
-/// The members of a JSON object. A name that comes twice is an error, since readers differ in which of the two counts.
+/// The members of an object. A name that comes twice is an error, since readers differ in which of the two counts.
 pub(super) fn members(
     field: &str,
-    text: String,
-    max_depth: usize,
+    object: &Json,
 ) -> Result<BTreeMap<String, Json>, InvalidRequest> {
-    let json = object(field, text, max_depth)?;
-    let mut deserializer = serde_json::Deserializer::from_str(json.get());
+    let mut deserializer = serde_json::Deserializer::from_str(object.get());
     deserializer
         .deserialize_map(Members)
         .map_err(|error| not_json(field, &error))?
@@ -92,5 +90,77 @@ impl<'de> Visitor<'de> for Members {
             twice |= members.insert(name, value).is_some();
         }
         Ok((!twice).then_some(members))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn refused<T: fmt::Debug>(result: Result<T, InvalidRequest>, says: &str) {
+        let invalid = result.unwrap_err();
+        let violation = &invalid.violations()[0];
+        assert_eq!(violation.field, "field");
+        assert!(violation.description.contains(says), "{invalid}");
+    }
+
+    #[test]
+    fn text_is_passed_on_as_it_is() {
+        for text in [
+            r#"{"b":1,"a":[1.50,12345678901234567890]}"#,
+            r#""[[[\"[""#,
+            "null",
+        ] {
+            let json = value("field", text.to_owned(), 4).unwrap();
+            assert_eq!(json.get(), text);
+        }
+        let spaced = value("field", " {\n} ".to_owned(), 4).unwrap();
+        assert_eq!(spaced.get(), "{\n}");
+    }
+
+    #[test]
+    fn text_that_is_not_json_is_refused_with_its_place() {
+        for text in ["", "{", "{'a':1}", "{}{}", "NaN", "[1,]", "\u{feff}{}"] {
+            refused(value("field", text.to_owned(), 4), "is not JSON");
+        }
+        refused(value("field", "[\n!".to_owned(), 4), "line 2, column 1");
+    }
+
+    #[test]
+    fn an_object_is_no_other_value() {
+        for text in ["[]", "null", r#""{}""#, "1"] {
+            refused(object("field", text.to_owned(), 4), "must be a JSON object");
+        }
+    }
+
+    #[test]
+    fn depth_counts_objects_and_arrays_but_not_text() {
+        for (text, expected) in [
+            ("1", 0),
+            ("{}", 1),
+            (r#"{"a":[{}],"b":{}}"#, 3),
+            (r#"["[[[", "\"[[", "\\", [1]]"#, 2),
+        ] {
+            assert_eq!(depth(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn nesting_is_bounded_at_the_edge() {
+        let nested = |depth: usize| "[".repeat(depth) + &"]".repeat(depth);
+        assert!(value("field", nested(64), 64).is_ok());
+        refused(value("field", nested(65), 64), "at most 64 deep");
+        refused(value("field", nested(1_000_000), 64), "at most 64 deep");
+    }
+
+    #[test]
+    fn a_member_comes_once() {
+        let members = |text: &str| {
+            let object = object("field", text.to_owned(), 4).unwrap();
+            super::members("field", &object)
+        };
+        assert_eq!(members(r#"{"a":1,"b":{"a":2}}"#).unwrap().len(), 2);
+        refused(members(r#"{"a":1,"\u0061":2}"#), "two members of one name");
     }
 }

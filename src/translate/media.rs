@@ -12,7 +12,7 @@ use crate::{
     proto::{self, media::Source},
 };
 
-use super::{InvalidRequest, media_type, request::text};
+use super::{InvalidRequest, media_type, text};
 
 /// The kinds of media that vLLM has parts for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -172,5 +172,180 @@ fn detail(detail: String) -> Result<Option<String>, InvalidRequest> {
             "detail",
             "must be `auto`, `low` or `high`",
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    const PNG: &[u8] = b"\x89PNG\r\n\x1a\n";
+
+    fn policy(hosts: &[&str]) -> Policy {
+        Policy {
+            media_hosts: hosts.iter().map(|host| (*host).to_owned()).collect(),
+            ..Policy::default()
+        }
+    }
+
+    fn url(url: &str) -> proto::Media {
+        proto::Media {
+            source: Some(Source::Url(url.to_owned())),
+            ..proto::Media::default()
+        }
+    }
+
+    fn data(data: &'static [u8]) -> proto::Media {
+        proto::Media {
+            source: Some(Source::Data(data.into())),
+            ..proto::Media::default()
+        }
+    }
+
+    #[track_caller]
+    fn check(kind: Option<Kind>, media: proto::Media, expected: Value) {
+        let part = part("it", kind, media, &policy(&["media.example", "[::1]"])).unwrap();
+        assert_eq!(serde_json::to_value(part).unwrap(), expected);
+    }
+
+    #[track_caller]
+    fn refused(kind: Option<Kind>, media: proto::Media, field: &str, says: &str) {
+        let invalid = part("it", kind, media, &policy(&["media.example"])).unwrap_err();
+        let violation = &invalid.violations()[0];
+        assert_eq!(violation.field, field);
+        assert!(violation.description.contains(says), "{invalid}");
+    }
+
+    #[test]
+    fn bytes_become_a_data_url() {
+        let image = json!({"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}});
+        check(Some(Kind::Image), data(PNG), image.clone());
+        check(None, data(PNG), image);
+        let given = proto::Media {
+            media_type: "audio/x-own".to_owned(),
+            ..data(b"abc")
+        };
+        let audio =
+            json!({"type": "audio_url", "audio_url": {"url": "data:audio/x-own;base64,YWJj"}});
+        check(Some(Kind::Audio), given.clone(), audio.clone());
+        check(None, given, audio);
+    }
+
+    #[test]
+    fn a_url_goes_out_as_it_was_checked() {
+        check(
+            Some(Kind::Video),
+            url("HTTPS://Media.Example:8443/a b?c#d"),
+            json!({"type": "video_url", "video_url": {"url": "https://media.example:8443/a%20b?c#d"}}),
+        );
+        let v6 = json!({"type": "image_url", "image_url": {"url": "http://[::1]/"}});
+        check(Some(Kind::Image), url("http://[0:0::1]"), v6);
+        let inline = "data:image/png;name=x;base64,AA==";
+        let image = json!({"type": "image_url", "image_url": {"url": inline}});
+        check(None, url(inline), image);
+    }
+
+    #[test]
+    fn any_host_may_be_allowed_and_none_is_by_default() {
+        let image = |hosts| {
+            part(
+                "it",
+                Some(Kind::Image),
+                url("http://a.example/x"),
+                &policy(hosts),
+            )
+        };
+        assert!(image(&["*"]).is_ok());
+        assert!(image(&["b.example"]).is_err());
+        assert!(image(&[]).is_err());
+    }
+
+    #[test]
+    fn a_url_that_might_reach_elsewhere_is_refused() {
+        for (address, says) in [
+            ("http://other.example/a.png", "--allow-media-hosts"),
+            ("http://media.example./a.png", "--allow-media-hosts"),
+            ("http://media.example.evil.example/", "--allow-media-hosts"),
+            ("http://media.example%2f@evil.example/", "user name"),
+            ("http://media.example@evil.example/", "user name"),
+            ("http://:secret@media.example/", "user name"),
+            ("http://2130706433/", "--allow-media-hosts"),
+            ("file:///etc/passwd", "`https`, `http` or `data`"),
+            ("ftp://media.example/a", "`https`, `http` or `data`"),
+            ("//media.example/a", "is not a URL"),
+            ("media.example/a.png", "is not a URL"),
+            ("http://", "is not a URL"),
+            ("data:image/png,abc", "base64"),
+            ("DATA:image/png;base64", "base64"),
+        ] {
+            refused(Some(Kind::Image), url(address), "it.url", says);
+        }
+    }
+
+    /// Readers differ on whose host a backslash ends, so it does not go out.
+    #[test]
+    fn a_backslash_does_not_hide_a_host() {
+        check(
+            Some(Kind::Image),
+            url(r"http://media.example\@evil.example/"),
+            json!({"type": "image_url", "image_url": {"url": "http://media.example/@evil.example/"}}),
+        );
+        let hidden = url(r"http://evil.example\@media.example/");
+        refused(Some(Kind::Image), hidden, "it.url", "--allow-media-hosts");
+    }
+
+    #[test]
+    fn a_name_alone_takes_what_is_cached() {
+        let cached = |media_type: &str| proto::Media {
+            cache_key: "k".to_owned(),
+            media_type: media_type.to_owned(),
+            ..proto::Media::default()
+        };
+        let image = json!({"type": "image_url", "image_url": null, "uuid": "k"});
+        check(Some(Kind::Image), cached(""), image);
+        let video = json!({"type": "video_url", "video_url": null, "uuid": "k"});
+        check(None, cached("video/mp4"), video);
+        refused(None, cached(""), "it.media_type", "is needed");
+    }
+
+    #[test]
+    fn a_picture_may_have_its_detail() {
+        let detailed = |detail: &str, media| proto::Media {
+            detail: detail.to_owned(),
+            ..media
+        };
+        let url = "data:image/png;base64,iVBORw0KGgo=";
+        let image = json!({"type": "image_url", "image_url": {"url": url, "detail": "low"}});
+        check(Some(Kind::Image), detailed("low", data(PNG)), image);
+        let unknown = detailed("most", data(PNG));
+        refused(Some(Kind::Image), unknown, "it.detail", "`auto`");
+        let sound = detailed("low", data(b"fLaC"));
+        refused(Some(Kind::Audio), sound, "it.detail", "pictures only");
+    }
+
+    #[test]
+    fn media_without_content_is_refused() {
+        let says = "has no content";
+        refused(Some(Kind::Image), proto::Media::default(), "it", says);
+        refused(Some(Kind::Image), url(""), "it", says);
+        refused(None, data(b""), "it", says);
+    }
+
+    #[test]
+    fn a_file_is_of_a_kind_that_vllm_has_a_part_for() {
+        let typed = |media_type: &str, media| proto::Media {
+            media_type: media_type.to_owned(),
+            ..media
+        };
+        let pdf = typed("application/pdf", data(b"%PDF"));
+        refused(None, pdf, "it.media_type", "no part for other files");
+        refused(None, data(b"%PDF"), "it.media_type", "is needed");
+        let remote = url("https://media.example/a.mp4");
+        refused(None, remote.clone(), "it.media_type", "is needed");
+        let video =
+            json!({"type": "video_url", "video_url": {"url": "https://media.example/a.mp4"}});
+        check(None, typed("video/mp4", remote), video);
     }
 }

@@ -116,3 +116,84 @@ fn iso(brand: &[u8]) -> Option<Format> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(data: &[u8], wanted: Option<Kind>, expected: &str) {
+        assert_eq!(read(data, wanted).unwrap(), expected);
+    }
+
+    #[test]
+    fn the_first_bytes_tell_the_type() {
+        for (data, expected) in [
+            (&b"\x89PNG\r\n\x1a\n\0"[..], "image/png"),
+            (b"\xff\xd8\xff\xe0", "image/jpeg"),
+            (b"GIF89a", "image/gif"),
+            (b"BM\x36", "image/bmp"),
+            (b"II*\0", "image/tiff"),
+            (b"RIFF\x24\0\0\0WEBPVP8 ", "image/webp"),
+            (b"\0\0\0\x20ftypavif", "image/avif"),
+            (b"\0\0\0\x20ftypheic", "image/heic"),
+            (b"RIFF\x24\0\0\0WAVEfmt ", "audio/wav"),
+            (b"fLaC\0", "audio/flac"),
+            (b"ID3\x04", "audio/mpeg"),
+            (b"\xff\xfb\x90", "audio/mpeg"),
+            (b"\xff\xf1\x50", "audio/aac"),
+            (b"OggS\0", "audio/ogg"),
+            (b"\0\0\0\x20ftypM4A \0", "audio/mp4"),
+            (b"\0\0\0\x20ftypisom\0", "video/mp4"),
+            (b"\0\0\0\x14ftypqt  ", "video/quicktime"),
+            (b"\x1a\x45\xdf\xa3\x01", "video/webm"),
+            (b"RIFF\x24\0\0\0AVI LIST", "video/x-msvideo"),
+            (b"\0\0\x01\xba", "video/mpeg"),
+        ] {
+            check(data, None, expected);
+        }
+    }
+
+    #[test]
+    fn a_container_holds_what_the_part_says() {
+        check(b"\x1a\x45\xdf\xa3", Some(Kind::Audio), "audio/webm");
+        check(b"\0\0\0\x20ftypisom", Some(Kind::Audio), "audio/mp4");
+        check(b"OggS\0", Some(Kind::Video), "video/ogg");
+    }
+
+    #[test]
+    fn bytes_of_another_kind_are_refused() {
+        for (data, wanted, field) in [
+            (&b"fLaC\0"[..], Some(Kind::Image), "data"),
+            (b"OggS\0", Some(Kind::Image), "data"),
+            (b"GIF89a", Some(Kind::Audio), "data"),
+            (b"hello", Some(Kind::Image), "media_type"),
+            (b"%PDF-1.7", None, "media_type"),
+            (b"", None, "media_type"),
+            (b"\0\0\0\x20ftyp", None, "media_type"),
+        ] {
+            let invalid = read(data, wanted).unwrap_err();
+            assert_eq!(invalid.violations()[0].field, field, "{invalid}");
+        }
+    }
+
+    #[test]
+    fn a_given_type_is_a_type_and_no_more() {
+        assert_eq!(checked(String::new()).unwrap(), None);
+        let given = checked("Image/SVG+xml".to_owned()).unwrap();
+        assert_eq!(given.as_deref(), Some("image/svg+xml"));
+        let long = format!("image/{}", "x".repeat(MAX_LENGTH));
+        for text in [
+            "png",
+            "image/",
+            "/png",
+            "image/png;base64,",
+            "a/b/c",
+            "image /png",
+            "image/pñg",
+            &long,
+        ] {
+            assert!(checked(text.to_owned()).is_err(), "{text}");
+        }
+    }
+}

@@ -1,6 +1,6 @@
 //! Which field of a request vLLM's error is about.
 
-use super::asked::Input;
+use super::Input;
 
 /// The path of the field that vLLM calls `param`, as `messages[0].content` of `body.messages.0.content`.
 ///
@@ -9,9 +9,12 @@ pub(crate) fn field_path(param: &str, input: Input) -> Option<String> {
     let param = param.strip_prefix("body.").unwrap_or(param);
     let (name, rest) = param.split_once('.').unwrap_or((param, ""));
     let field = match name {
-        "prompt" | "messages" | "input_tokens" => return Some(input_path(rest, input)),
+        "prompt" | "messages" | "input_tokens" | "input_text" => {
+            return Some(input_path(rest, input));
+        }
         // A part of a message; which one is not said.
-        "image_url" | "audio_url" | "video_url" | "input_audio" | "tool_calls" => {
+        "image_url" | "audio_url" | "video_url" | "image" | "audio" | "video" | "type" | "url"
+        | "multi_modal_uuids" | "tool_calls" => {
             return (input == Input::Messages).then(|| "messages".to_owned());
         }
         "suffix" => "completion.suffix",
@@ -128,5 +131,86 @@ fn index(rest: &str) -> String {
     match n.parse::<u32>() {
         Ok(n) => format!("[{n}]"),
         Err(_not_an_index) => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(param: &str, input: Input, expected: Option<&str>) {
+        assert_eq!(field_path(param, input).as_deref(), expected, "{param}");
+    }
+
+    #[test]
+    fn scalars_keep_their_name() {
+        for name in SAME {
+            check(name, Input::Prompt, Some(name));
+            check(&format!("body.{name}"), Input::Completion, Some(name));
+        }
+    }
+
+    #[test]
+    fn the_input_is_the_one_that_was_sent() {
+        for param in ["messages", "body.messages", "input_tokens", "prompt"] {
+            check(param, Input::Prompt, Some("prompt"));
+            check(param, Input::Messages, Some("messages"));
+            check(param, Input::Completion, Some("completion"));
+        }
+    }
+
+    #[test]
+    fn a_message_is_named_as_deep_as_both_vocabularies_agree() {
+        for (param, expected) in [
+            ("body.messages.0.content", "messages[0].content"),
+            ("body.messages.12", "messages[12]"),
+            (
+                "body.messages.3.ChatCompletionDeveloperMessageParam.content.str",
+                "messages[3].content",
+            ),
+            ("messages.0.Foo.bar", "messages[0]"),
+            ("messages.x.content", "messages"),
+            ("image_url", "messages"),
+        ] {
+            check(param, Input::Messages, Some(expected));
+        }
+        check("body.messages.0.content", Input::Prompt, Some("prompt"));
+        check("image_url", Input::Completion, None);
+    }
+
+    #[test]
+    fn renamed_fields_are_found() {
+        for (param, expected) in [
+            ("response_format", "structured_output"),
+            ("body.structured_outputs.json", "structured_output"),
+            ("body.tools.1.function.name", "tools[1]"),
+            ("tools", "tools"),
+            ("tool_choice.function.name", "tool_choice"),
+            ("stop.2", "stop[2]"),
+            ("max_completion_tokens", "max_tokens"),
+            ("logprobs", "top_logprobs"),
+            ("suffix", "completion.suffix"),
+            ("chat_template_kwargs", "chat_template_kwargs_json"),
+            ("kv_transfer_params.prompt_token_ids", "extra_body_json"),
+            ("repetition_detection.min_count", "repetition_detection"),
+        ] {
+            check(param, Input::Messages, Some(expected));
+        }
+    }
+
+    #[test]
+    fn what_the_caller_did_not_send_has_no_path() {
+        for param in [
+            "stream_options",
+            "body.stream",
+            "body",
+            "body.5",
+            "",
+            ".",
+            "x",
+        ] {
+            check(param, Input::Messages, None);
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::ops::{Bound, RangeBounds};
 
 use crate::openai::request::{RepetitionDetection, Shared};
 
-use super::{InvalidRequest, asked::Input};
+use super::{Input, InvalidRequest};
 
 /// Most choices of a request: `VLLM_MAX_N_SEQUENCES`.
 const MAX_CHOICES: i32 = 16384;
@@ -21,6 +21,39 @@ const MAX_LOGPROB_TOKENS: usize = 128;
 
 /// Longest salt, in characters: `_MAX_CACHE_SALT_LENGTH`.
 const MAX_SALT: usize = 128;
+
+/// Log probabilities, which the two routes spell differently.
+#[derive(Clone, Copy)]
+pub(super) struct Logprobs {
+    pub(super) logprobs: Option<bool>,
+    pub(super) top_logprobs: Option<i32>,
+}
+
+// === impl Logprobs ===
+
+impl Logprobs {
+    /// What `logprobs` switches on needs it.
+    pub(super) fn check(self, shared: &Shared) -> Result<(), InvalidRequest> {
+        integer("top_logprobs", self.top_logprobs, -1..)?;
+        if self.logprobs == Some(true) {
+            return Ok(());
+        }
+        // vLLM takes a 0 alone too: it asks for nothing.
+        if self.top_logprobs.is_some_and(|top| top != 0) {
+            return Err(InvalidRequest::new("top_logprobs", "needs `logprobs`"));
+        }
+        if !shared.logprob_token_ids.is_empty() {
+            return Err(InvalidRequest::new("logprob_token_ids", "needs `logprobs`"));
+        }
+        Ok(())
+    }
+
+    /// For `/v1/completions`, one number: there 0 gives the log probability of each token, and no others, as chat's
+    /// switch alone does.
+    pub(super) fn in_completion(self) -> Option<i32> {
+        (self.logprobs == Some(true)).then(|| self.top_logprobs.unwrap_or(0))
+    }
+}
 
 /// Checks what both routes take.
 pub(super) fn check(shared: &Shared, input: Input) -> Result<(), InvalidRequest> {
@@ -149,7 +182,7 @@ pub(super) fn token_ids(field: &str, token_ids: &[i32]) -> Result<(), InvalidReq
 }
 
 /// A whole number within a range.
-pub(super) fn integer(
+fn integer(
     field: &str,
     value: Option<i32>,
     range: impl RangeBounds<i32>,
@@ -207,3 +240,6 @@ fn none_empty(field: &str, texts: &[String]) -> Result<(), InvalidRequest> {
         )),
     }
 }
+
+#[cfg(test)]
+mod tests;

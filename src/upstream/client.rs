@@ -1,6 +1,6 @@
 //! Sends requests to one vLLM.
 
-use std::time::Duration;
+use std::{convert::Infallible, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, header};
@@ -144,7 +144,7 @@ impl Client {
     }
 
     /// Closes connections that have been idle for too long; runs as long as the client is used.
-    pub(crate) fn expire_idle(&self) -> impl Future<Output = ()> + Send + 'static {
+    pub(crate) fn expire_idle(&self) -> impl Future<Output = Infallible> + Send + use<> {
         self.pool.clone().expire()
     }
 

@@ -2,6 +2,7 @@
 
 use std::{
     collections::VecDeque,
+    convert::Infallible,
     fmt,
     sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll},
@@ -66,7 +67,7 @@ impl Pool {
     }
 
     /// Closes connections when they have been idle for too long, for ever.
-    pub(super) async fn expire(self) {
+    pub(super) async fn expire(self) -> Infallible {
         loop {
             tokio::time::sleep(self.max_age).await;
             let expired: Vec<Idle> = self.with(|connections| {

@@ -185,10 +185,10 @@ fn files(module: &str) -> Vec<PathBuf> {
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).into_iter().flatten() {
             let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if path.file_name().is_some_and(|name| name != "tests.rs") {
-                files.push(path);
+            match path.file_name().and_then(|name| name.to_str()) {
+                Some("tests" | "tests.rs") => {}
+                _ if path.is_dir() => folders.push(path),
+                _ => files.push(path),
             }
         }
     }

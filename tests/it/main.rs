@@ -9,6 +9,7 @@
 //! - `server_hostile`: callers that send what no client sends, or nothing.
 //! - `server_end`: connections and the process come to their end.
 //! - `server_process`: the binary: exit codes, signals, descriptors.
+//! - `server_upstream`: what the server ends, ends upstream too.
 //! - `support`: the adapter, the scripted upstream and the requests that tests are made of.
 
 #![allow(
@@ -35,4 +36,5 @@ mod server_end;
 mod server_hostile;
 mod server_process;
 mod server_settings;
+mod server_upstream;
 mod support;

@@ -197,85 +197,98 @@ fn waiting_is_told_where_it_helps() {
 }
 
 #[test]
-fn what_happens_besides_has_its_code() {
+fn what_the_adapter_decides_has_its_code() {
+    check(
+        &Error::Expired(Expired::Caller),
+        Code::DeadlineExceeded,
+        "DEADLINE",
+    );
+    check(
+        &Error::Expired(Expired::Operator),
+        Code::DeadlineExceeded,
+        "TOTAL_TIMEOUT",
+    );
+    check(
+        &Error::MalformedTimeout,
+        Code::Internal,
+        "MALFORMED_TIMEOUT",
+    );
+    check(
+        &Error::UnknownUpstream,
+        Code::NotFound,
+        "UPSTREAM_NOT_FOUND",
+    );
+    check(
+        &Error::ForeignUpstream,
+        Code::PermissionDenied,
+        "BASE_URL_NOT_ALLOWED",
+    );
+}
+
+#[test]
+fn what_happens_upstream_has_its_code() {
     use upstream::Error as E;
     let second = Duration::from_secs(1);
-    let rows = [
-        (
-            Error::Expired(Expired::Caller),
-            Code::DeadlineExceeded,
-            "DEADLINE",
-        ),
-        (
-            Error::Expired(Expired::Operator),
-            Code::DeadlineExceeded,
-            "TOTAL_TIMEOUT",
-        ),
-        (Error::MalformedTimeout, Code::Internal, "MALFORMED_TIMEOUT"),
-        (Error::UnknownUpstream, Code::NotFound, "UPSTREAM_NOT_FOUND"),
-        (
-            Error::ForeignUpstream,
-            Code::PermissionDenied,
-            "BASE_URL_NOT_ALLOWED",
-        ),
-        (
-            E::Truncated(None).into(),
-            Code::Unavailable,
-            "UPSTREAM_STREAM_TRUNCATED",
-        ),
-        (
-            E::Redirected(307).into(),
-            Code::Internal,
-            "UPSTREAM_REDIRECT",
-        ),
-        (
-            E::Protocol(Malformed::Utf8).into(),
-            Code::Internal,
-            "UPSTREAM_PROTOCOL",
-        ),
-        (
-            E::TooLarge {
-                what: "event",
-                limit: 8,
-            }
-            .into(),
-            Code::Internal,
-            "UPSTREAM_EVENT_TOO_LARGE",
-        ),
-        (
-            E::FirstToken(second).into(),
-            Code::DeadlineExceeded,
-            "FIRST_TOKEN_TIMEOUT",
-        ),
-        (
-            E::Stalled(second).into(),
-            Code::Unavailable,
-            "UPSTREAM_STALLED",
-        ),
-        (
-            InvalidAnswer::Aborted.into(),
-            Code::Unavailable,
-            "UPSTREAM_ABORTED",
-        ),
-        (
-            InvalidAnswer::Failed.into(),
-            Code::Internal,
-            "UPSTREAM_INTERNAL",
-        ),
-        (
-            InvalidAnswer::Unfinished.into(),
-            Code::Unavailable,
-            "UPSTREAM_STREAM_TRUNCATED",
-        ),
-        (
-            InvalidAnswer::Malformed("x").into(),
-            Code::Internal,
-            "UPSTREAM_PROTOCOL",
-        ),
-    ];
-    for (error, code, reason) in rows {
-        check(&error, code, reason);
-    }
+    let unreachable = E::Connect("refused".into());
+    check(&unreachable.into(), Code::Unavailable, "UPSTREAM_CONNECT");
+    check(
+        &E::Truncated(None).into(),
+        Code::Unavailable,
+        "UPSTREAM_STREAM_TRUNCATED",
+    );
+    check(
+        &E::Redirected(307).into(),
+        Code::Internal,
+        "UPSTREAM_REDIRECT",
+    );
+    check(
+        &E::Protocol(Malformed::Utf8).into(),
+        Code::Internal,
+        "UPSTREAM_PROTOCOL",
+    );
+    let too_large = E::TooLarge {
+        what: "event",
+        limit: 8,
+    };
+    check(
+        &too_large.into(),
+        Code::Internal,
+        "UPSTREAM_EVENT_TOO_LARGE",
+    );
+    check(
+        &E::FirstToken(second).into(),
+        Code::DeadlineExceeded,
+        "FIRST_TOKEN_TIMEOUT",
+    );
+    check(
+        &E::Stalled(second).into(),
+        Code::Unavailable,
+        "UPSTREAM_STALLED",
+    );
+}
+
+#[test]
+fn an_answer_that_is_not_whole_has_its_code() {
+    check(
+        &InvalidAnswer::Aborted.into(),
+        Code::Unavailable,
+        "UPSTREAM_ABORTED",
+    );
+    check(
+        &InvalidAnswer::Failed.into(),
+        Code::Internal,
+        "UPSTREAM_INTERNAL",
+    );
+    check(
+        &InvalidAnswer::Unfinished.into(),
+        Code::Unavailable,
+        "UPSTREAM_STREAM_TRUNCATED",
+    );
+    check(
+        &InvalidAnswer::Malformed("x").into(),
+        Code::Internal,
+        "UPSTREAM_PROTOCOL",
+    );
 }
 
 #[test]

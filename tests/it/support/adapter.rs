@@ -131,7 +131,8 @@ async fn connect(address: SocketAddr, change: impl FnOnce(Endpoint) -> Endpoint)
     channel.unwrap()
 }
 
-fn config(base_url: Url) -> Config {
+/// What the flags' defaults give, but for a drain without delay.
+pub(crate) fn config(base_url: Url) -> Config {
     let seconds = Duration::from_secs;
     Config {
         listen: ([127, 0, 0, 1], 0).into(),
