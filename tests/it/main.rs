@@ -29,6 +29,7 @@
 )]
 
 mod architecture;
+mod demo;
 mod recordings;
 mod scripted_upstream;
 mod server_calls;

@@ -3,7 +3,6 @@
 //! What a caller sees is compared with the `.events.txt` or `.answer.txt` beside each recording. With
 //! `UPDATE_SNAPSHOTS=1` in the environment they are written anew instead, to be reviewed as a difference.
 
-mod recording;
 mod request;
 mod seen;
 mod sent;
@@ -17,11 +16,11 @@ use vllm_grpc_adapter::proto::{GenerateRequest, Role, stream_generate_response::
 
 use crate::support::{
     adapter::{Adapter, Streamed},
+    recording::Recording,
     reply::Reply,
     requests::chat,
     vllm::Vllm,
 };
-use recording::Recording;
 
 /// Recordings that concern generation.
 const GENERATION: &[&str] = &[

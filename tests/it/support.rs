@@ -3,6 +3,7 @@
 pub(crate) mod adapter;
 pub(crate) mod process;
 pub mod raw_h2;
+pub(crate) mod recording;
 pub(crate) mod reply;
 pub(crate) mod requests;
 pub mod served;

@@ -182,7 +182,6 @@ fn response_format(format: &Value) -> Option<StructuredOutput> {
 fn form(constraint: Constraint) -> StructuredOutput {
     StructuredOutput {
         constraint: Some(constraint),
-        ..StructuredOutput::default()
     }
 }
 

@@ -5,27 +5,27 @@ use std::{fs, path::PathBuf};
 use bytes::Bytes;
 use serde_json::Value;
 
-use crate::support::reply::Reply;
+use super::reply::Reply;
 
 /// One of `tests/recordings/vllm-0.32.0/`.
 #[derive(Clone, Debug)]
-pub(super) struct Recording {
-    pub(super) name: String,
+pub(crate) struct Recording {
+    pub(crate) name: String,
     /// The body of the request; `None` where there was none, or none that is JSON.
-    pub(super) request: Option<Value>,
-    status: u16,
+    pub(crate) request: Option<Value>,
+    pub(crate) status: u16,
     headers: Vec<(String, String)>,
     /// The answer's body, without its transfer coding.
-    pub(super) body: Bytes,
+    pub(crate) body: Bytes,
     /// The answer as it stands in the file.
-    file: Bytes,
+    pub(crate) file: Bytes,
 }
 
 // === impl Recording ===
 
 impl Recording {
     /// Those of a folder whose names begin with one of `prefixes`, in the order of their names.
-    pub(super) fn all(prefixes: &[&str]) -> Vec<Self> {
+    pub(crate) fn all(prefixes: &[&str]) -> Vec<Self> {
         let mut names: Vec<String> = fs::read_dir(folder())
             .unwrap()
             .filter_map(|entry| {
@@ -40,7 +40,7 @@ impl Recording {
         names.iter().map(|name| Self::read(name)).collect()
     }
 
-    pub(super) fn read(name: &str) -> Self {
+    pub(crate) fn read(name: &str) -> Self {
         let file = Bytes::from(fs::read(folder().join(format!("{name}.txt"))).unwrap());
         let n_head_bytes = file.windows(4).position(|bytes| bytes == b"\r\n\r\n");
         let n_head_bytes = n_head_bytes.unwrap() + 4;
@@ -62,28 +62,28 @@ impl Recording {
     }
 
     /// Whether the caller asked for a stream, whatever it got.
-    pub(super) fn asks_for_a_stream(&self) -> bool {
+    pub(crate) fn asks_for_a_stream(&self) -> bool {
         let asked = self.request.as_ref().and_then(|body| body.get("stream"));
         asked == Some(&Value::Bool(true)) || self.is_stream()
     }
 
     /// Whether the file holds the transfer coding too.
-    pub(super) fn is_raw(&self) -> bool {
+    pub(crate) fn is_raw(&self) -> bool {
         self.name.ends_with("_raw_chunked")
     }
 
-    pub(super) fn is_stream(&self) -> bool {
+    pub(crate) fn is_stream(&self) -> bool {
         self.content_type().starts_with("text/event-stream")
     }
 
-    fn content_type(&self) -> &str {
+    pub(crate) fn content_type(&self) -> &str {
         let mut headers = self.headers.iter();
         let found = headers.find(|(name, _value)| name == "content-type");
         found.map_or("", |(_name, value)| value)
     }
 
     /// The answer with a body of one's own making, in the recorded kind of framing.
-    pub(super) fn reply_of(&self, parts: impl IntoIterator<Item = Bytes>) -> Reply {
+    pub(crate) fn reply_of(&self, parts: impl IntoIterator<Item = Bytes>) -> Reply {
         let reply = if self.is_stream() {
             Reply::stream()
         } else {
@@ -93,7 +93,7 @@ impl Recording {
     }
 
     /// The answer as vLLM writes it: an HTTP chunk for each event, or a body in one piece.
-    pub(super) fn reply(&self) -> Reply {
+    pub(crate) fn reply(&self) -> Reply {
         if self.is_raw() {
             return Reply::raw().send(self.file.clone());
         }
@@ -101,7 +101,7 @@ impl Recording {
     }
 
     /// The body, cut after each event, comments among them.
-    pub(super) fn events(&self) -> Vec<Bytes> {
+    pub(crate) fn events(&self) -> Vec<Bytes> {
         if !self.is_stream() {
             return vec![self.body.clone()];
         }
@@ -116,7 +116,7 @@ impl Recording {
     }
 
     /// The same recording with so many events of its beginning and its end alone.
-    pub(super) fn shortened(self, n_first: usize, n_last: usize) -> Self {
+    pub(crate) fn shortened(self, n_first: usize, n_last: usize) -> Self {
         let events = self.events();
         let last = &events[events.len() - n_last..];
         Self {
@@ -126,7 +126,7 @@ impl Recording {
     }
 
     /// What a caller saw of it, beside the recording; `kind` is `events` or `answer`.
-    pub(super) fn snapshot(&self, kind: &str) -> PathBuf {
+    pub(crate) fn snapshot(&self, kind: &str) -> PathBuf {
         folder().join(format!("{}.{kind}.txt", self.name))
     }
 }
