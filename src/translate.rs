@@ -16,6 +16,7 @@ mod logprobs;
 mod media;
 mod media_type;
 mod param;
+mod pattern;
 mod request;
 mod response;
 mod sampling;

@@ -92,9 +92,10 @@ impl Responses {
 
 /// Gives the translator the event that `events` is at.
 pub(super) fn take(events: &Events, translator: &mut StreamTranslator) -> Result<(), Error> {
-    let chunk = events.chunk()?;
     let json = events.data()?;
-    translator.push(chunk, json)?;
+    if !translator.push_text(json)? {
+        translator.push(events.chunk()?, json)?;
+    }
     Ok(())
 }
 

@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// vLLM's last event (vLLM 0.6 to 0.33), also after an error: it is proof of a whole stream, not of success.
-const DONE: &str = "[DONE]";
+const DONE: &[u8] = b"[DONE]";
 
 /// The events of one streamed answer. Dropping it closes the connection.
 pub(crate) struct Events {
@@ -69,11 +69,13 @@ impl Events {
                 .advance()
                 .map_err(|TooLarge| self.too_large())?
             {
-                if self.data()?.is_empty() {
+                let data = self.decoder.data();
+                if data.is_empty() {
                     continue;
                 }
+                let is_done = data == DONE;
                 self.silence.broken();
-                return Poll::Ready(Ok(self.data()? != DONE));
+                return Poll::Ready(Ok(!is_done));
             }
             match self.body.poll_data(context) {
                 Poll::Ready(Some(bytes)) => self.decoder.push(&bytes.map_err(Error::from_body)?),
