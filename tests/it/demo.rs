@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 
+use rustix::process::Signal;
 use serde_json::Value;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -17,6 +18,7 @@ use vllm_grpc_adapter::{
 
 use crate::support::{
     adapter::Adapter,
+    process::Process,
     recording::Recording,
     requests::{completion, prompt},
     soon,
@@ -331,4 +333,15 @@ async fn bad_input_gets_its_status_through_the_adapter() {
         assert_eq!(answer.unwrap_err().code(), code);
         assert_eq!(adapter.stream(request).await.status.code(), code);
     }
+}
+
+#[tokio::test]
+async fn the_binary_says_how_to_call_its_demo_and_ends_with_it() {
+    let mut process = Process::demo().flag("--drain-delay", "0s").start().await;
+    process.says(&demo::grpcurl_lines(process.address)).await;
+    let mut client = process.client().await;
+    let answer = client.generate(prompt("Hello!")).await.unwrap();
+    assert_eq!(answer.into_inner().model, demo::MODEL);
+    process.send(Signal::TERM);
+    assert!(process.exit().await.success());
 }
