@@ -154,6 +154,16 @@ fn upstream_report(error: &upstream::Error, subject: &Subject) -> Report {
             "UPSTREAM_CONNECT",
             "the upstream cannot be reached",
         ),
+        Error::Dns(_) => Report::new(
+            Code::Unavailable,
+            "UPSTREAM_DNS",
+            "the upstream's host is not known",
+        ),
+        Error::Tls(_) => Report::new(
+            Code::Unavailable,
+            "UPSTREAM_TLS",
+            "the upstream cannot be reached by TLS",
+        ),
         Error::Reset(_) => Report::new(
             Code::Unavailable,
             "UPSTREAM_RESET",
