@@ -6,6 +6,10 @@
 //! - `server_hostile`: callers that send what no client sends, or nothing.
 //! - `server_end`: connections and the process come to their end.
 //! - `server_process`: the binary: exit codes, signals, descriptors.
+//! - `upstream_connections`: connections to the upstream that cannot be had, and those that are lost.
+//! - `upstream_http`: what the upstream answers as HTTP: statuses, headers, framing.
+//! - `upstream_limits`: upstreams that are silent, endless or odd.
+//! - `upstream_ends`: how an upstream's answer may end, and that only a whole one is OK.
 //! - `support`: the adapter, the scripted upstream and the requests that tests are made of.
 
 #![allow(
@@ -31,3 +35,7 @@ mod server_hostile;
 mod server_process;
 mod server_settings;
 mod support;
+mod upstream_connections;
+mod upstream_ends;
+mod upstream_http;
+mod upstream_limits;

@@ -115,12 +115,20 @@ impl Process {
         let status = status.unwrap();
         let mut lines = status.lines();
         let line = lines.find_map(|line| line.strip_prefix("VmRSS:"));
-        let kilobytes: u64 = line.unwrap().trim().trim_end_matches(" kB").parse().unwrap();
+        let kilobytes: u64 = line
+            .unwrap()
+            .trim()
+            .trim_end_matches(" kB")
+            .parse()
+            .unwrap();
         kilobytes << 10
     }
 
     fn pid(&self) -> Pid {
-        let id = self.child.id().expect("the adapter has not been waited for");
+        let id = self
+            .child
+            .id()
+            .expect("the adapter has not been waited for");
         Pid::from_raw(id.try_into().unwrap()).unwrap()
     }
 }

@@ -1,0 +1,1 @@
+//! Upstreams that are silent, endless or odd.
