@@ -187,11 +187,15 @@ async fn pass(
     fault: watch::Receiver<Fault>,
 ) -> Option<Cut> {
     let (sender, receiver) = mpsc::channel(1024);
-    let ((), cut) = tokio::join!(
-        read(from, link.latency, sender),
-        write(to, link, receiver, fault)
-    );
-    cut
+    let read = async {
+        read(from, link.latency, sender).await;
+        // What was read is still to be written.
+        std::future::pending().await
+    };
+    tokio::select! {
+        cut = write(to, link, receiver, fault) => cut,
+        () = read => None,
+    }
 }
 
 async fn read(
