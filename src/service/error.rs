@@ -149,13 +149,10 @@ fn answer_report(invalid: InvalidAnswer) -> Report {
 fn upstream_report(error: &upstream::Error, subject: &Subject) -> Report {
     use upstream::Error;
     match error {
-        Error::Connect(_) => Report::new(
-            Code::Unavailable,
-            "UPSTREAM_CONNECT",
-            "the upstream cannot be reached",
-        ),
-        Error::Reset(_) => Report::new(
-            Code::Unavailable,
+        Error::Connect(_) => unavailable("UPSTREAM_CONNECT", "the upstream cannot be reached"),
+        Error::Dns(_) => unavailable("UPSTREAM_DNS", "the upstream's host is not known"),
+        Error::Tls(_) => unavailable("UPSTREAM_TLS", "the upstream cannot be reached by TLS"),
+        Error::Reset(_) => unavailable(
             "UPSTREAM_RESET",
             "the upstream closed the connection before it answered",
         ),
@@ -182,8 +179,7 @@ fn upstream_report(error: &upstream::Error, subject: &Subject) -> Report {
             "the upstream sent nothing within the adapter's limit",
         )
         .with("limit_ms", limit.as_millis()),
-        Error::Stalled(limit) => Report::new(
-            Code::Unavailable,
+        Error::Stalled(limit) => unavailable(
             "UPSTREAM_STALLED",
             "the upstream fell silent in the midst of its answer",
         )
@@ -191,9 +187,12 @@ fn upstream_report(error: &upstream::Error, subject: &Subject) -> Report {
     }
 }
 
+fn unavailable(reason: &'static str, text: &str) -> Report {
+    Report::new(Code::Unavailable, reason, text)
+}
+
 fn truncated() -> Report {
-    Report::new(
-        Code::Unavailable,
+    unavailable(
         "UPSTREAM_STREAM_TRUNCATED",
         "the upstream's answer was cut off",
     )

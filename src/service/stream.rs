@@ -24,6 +24,8 @@ pub(crate) struct Responses {
     timer: Option<Pin<Box<Sleep>>>,
     call: Call,
     state: State,
+    /// Whether responses were taken since the last read.
+    was_taken: bool,
 }
 
 /// How far the stream is.
@@ -47,11 +49,15 @@ impl Responses {
             timer,
             call,
             state: State::Open,
+            was_taken: false,
         }
     }
 
     /// Reads what has arrived; pending only if that is nothing.
     fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        if std::mem::take(&mut self.was_taken) {
+            self.events.resume();
+        }
         for n_read in 0..MAX_READ_AHEAD {
             let read = match self.events.poll_advance(context) {
                 Poll::Pending if n_read == 0 => return Poll::Pending,
@@ -81,6 +87,7 @@ impl Responses {
 
     fn count(&mut self, response: &StreamGenerateResponse) {
         use crate::proto::stream_generate_response::Event;
+        self.was_taken = true;
         self.call.observer.responded();
         if let Some(Event::Content(_) | Event::Reasoning(_) | Event::ToolCall(_)) = &response.event
         {

@@ -25,7 +25,10 @@ pub(crate) fn response(
         extensions_json: extensions::to_json(&extensions.beside),
         ..Default::default()
     };
-    for (place, mut choice) in response.choices.unwrap_or_default().into_iter().enumerate() {
+    let choices = response
+        .choices
+        .ok_or(InvalidAnswer::Malformed("an answer without choices"))?;
+    for (place, mut choice) in choices.into_iter().enumerate() {
         // Completions have the prompt's in each choice, all alike.
         if let Some(token_ids) = choice.prompt_token_ids.take() {
             answer.prompt_token_ids = token_ids;

@@ -2,7 +2,7 @@
 
 use std::{future::poll_fn, time::Duration};
 
-use http::{Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, Response, StatusCode, header};
 
 use super::{
     error::{Error, Malformed, Refusal},
@@ -31,7 +31,7 @@ pub(super) async fn successful(response: Response<Body>) -> Result<Response<Body
             None => Ok(response),
         };
     }
-    let retry_after = retry_after(&response);
+    let retry_after = retry_after(response.headers());
     let body = error_body(response).await;
     Err(Error::Refused(Refusal {
         status: status.as_u16(),
@@ -125,11 +125,26 @@ async fn read(mut body: Body, limit: usize) -> Result<Vec<u8>, Error> {
     Ok(bytes)
 }
 
-/// `Retry-After` in seconds; a date counts as absent, since its clock may differ from ours.
-fn retry_after(response: &Response<Body>) -> Option<Duration> {
-    let value = response.headers().get(header::RETRY_AFTER)?.to_str().ok()?;
-    let seconds: u64 = value.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds).min(MAX_RETRY_AFTER))
+/// The delay that the upstream asks for.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let value = only(headers, header::RETRY_AFTER)?;
+    let after = if value.bytes().all(|byte| byte.is_ascii_digit()) {
+        // What no number holds is beyond every limit.
+        value.parse().map_or(MAX_RETRY_AFTER, Duration::from_secs)
+    } else {
+        // Counted from the same clock, since that may differ from ours.
+        let date = httpdate::parse_http_date(value).ok()?;
+        let now = httpdate::parse_http_date(only(headers, header::DATE)?).ok()?;
+        date.duration_since(now).unwrap_or_default()
+    };
+    Some(after.min(MAX_RETRY_AFTER))
+}
+
+/// The text of a header that comes once; one that comes twice contradicts itself.
+fn only(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
+    let mut values = headers.get_all(name).iter();
+    let value = values.next()?.to_str().ok()?.trim();
+    (values.next().is_none() && !value.is_empty()).then_some(value)
 }
 
 /// The printable start of a header's value.
@@ -145,4 +160,44 @@ fn printable(value: &[u8]) -> String {
             }
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: &str = "Sun, 22 Nov 2026 17:00:00 GMT";
+
+    #[track_caller]
+    fn check(values: &[&str], date: Option<&str>, seconds: Option<u64>) {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(header::RETRY_AFTER, value.parse().unwrap());
+        }
+        if let Some(date) = date {
+            headers.insert(header::DATE, date.parse().unwrap());
+        }
+        assert_eq!(
+            retry_after(&headers),
+            seconds.map(Duration::from_secs),
+            "{values:?}"
+        );
+    }
+
+    #[test]
+    fn a_delay_is_at_most_a_minute_and_garbage_is_none() {
+        check(&[], Some(NOW), None);
+        check(&["5"], None, Some(5));
+        check(&["99999999999999999999999"], None, Some(60));
+        check(&["Sun, 22 Nov 2026 17:00:09 GMT"], Some(NOW), Some(9));
+        check(&["Sunday, 22-Nov-26 17:00:09 GMT"], Some(NOW), Some(9));
+        check(&["Sun, 22 Nov 2026 17:09:00 GMT"], Some(NOW), Some(60));
+        check(&["Sun, 22 Nov 2026 16:00:00 GMT"], Some(NOW), Some(0));
+        // Without the upstream's clock a date says nothing.
+        check(&["Sun, 22 Nov 2026 17:00:09 GMT"], None, None);
+        for garbage in ["", "-1", "+1", "1.5", "1e12", "soon", "22 Nov 2026"] {
+            check(&[garbage], Some(NOW), None);
+        }
+        check(&["5", "6"], None, None);
+    }
 }

@@ -229,7 +229,7 @@ impl Client {
         // Boxed, since it is large and seldom needed: most calls find an idle connection.
         let opened = Box::pin(Connection::open(self.connector.clone(), uri));
         match tokio::time::timeout(self.limits.connect, opened).await {
-            Ok(connection) => connection.map_err(Error::Connect),
+            Ok(connection) => connection.map_err(Error::from_connect),
             Err(elapsed) => Err(Error::Connect(elapsed.into())),
         }
     }

@@ -2,16 +2,22 @@
 
 use std::{error::Error as StdError, fmt, io, time::Duration};
 
-use super::connection::BoxError;
+use super::connection::{BoxError, SendError};
 use crate::openai::error::ErrorBody;
 
 /// What happened; which status it gets is not decided here.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    /// No connection: refused, unknown host, time-out, failed TLS handshake. Nothing was sent.
+    /// No connection: refused, or not within its time. Nothing was sent.
     #[error("no connection to the upstream")]
     Connect(#[source] BoxError),
-    /// The connection was lost before an answer began.
+    /// The upstream's host is not known. Nothing was sent.
+    #[error("the upstream's host is not known")]
+    Dns(#[source] BoxError),
+    /// The TLS handshake failed. Nothing was sent.
+    #[error("no TLS connection to the upstream")]
+    Tls(#[source] BoxError),
+    /// The connection was lost before any byte of an answer.
     #[error("the upstream closed the connection before it answered")]
     Reset(#[source] hyper::Error),
     /// The answer began and was cut.
@@ -44,7 +50,7 @@ pub(crate) struct Refusal {
     pub(crate) status: u16,
     /// What it says.
     pub(crate) body: ErrorBody,
-    /// `Retry-After` in whole seconds.
+    /// `Retry-After`, at most a minute.
     pub(crate) retry_after: Option<Duration>,
 }
 
@@ -83,10 +89,24 @@ impl fmt::Display for Refusal {
 // === impl Error ===
 
 impl Error {
+    /// Sorts a failure to connect.
+    pub(super) fn from_connect(error: BoxError) -> Self {
+        // The type of the connector's error is private; that this is its text is shown in `tests/it`.
+        if error.to_string() == "dns error" {
+            Self::Dns(error)
+        } else if is_of_tls(error.as_ref()) {
+            Self::Tls(error)
+        } else {
+            Self::Connect(error)
+        }
+    }
+
     /// Sorts a failure to send a request or to read the head of its answer.
-    pub(super) fn from_send(error: hyper::Error) -> Self {
+    pub(super) fn from_send(SendError { error, is_answered }: SendError) -> Self {
         if error.is_parse() {
             Self::Protocol(Malformed::Http(error))
+        } else if is_answered {
+            Self::Truncated(Some(error))
         } else {
             Self::Reset(error)
         }
@@ -117,6 +137,17 @@ impl Error {
             body,
             retry_after: None,
         })
+    }
+}
+
+/// Whether rustls gave the error, which stands in I/O errors; those do not tell of it by `source`.
+fn is_of_tls(error: &(dyn StdError + 'static)) -> bool {
+    let inner = error
+        .downcast_ref::<io::Error>()
+        .and_then(io::Error::get_ref);
+    match inner {
+        Some(inner) => is_of_tls(inner),
+        None => error.is::<rustls::Error>(),
     }
 }
 

@@ -33,7 +33,10 @@ pub(crate) struct Events {
 /// The longest silence between two events, by one timer for the whole stream.
 struct Silence {
     limit: Option<Duration>,
-    since: Instant,
+    /// Whether an event has come: vLLM sends the head before the prefill, which may be long.
+    has_begun: bool,
+    /// Since when the next event has been asked for.
+    since: Option<Instant>,
     timer: Option<Pin<Box<Sleep>>>,
 }
 
@@ -47,7 +50,8 @@ impl Events {
             decoder: Decoder::new(max_event_bytes),
             silence: Silence {
                 limit: idle,
-                since: Instant::now(),
+                has_begun: false,
+                since: None,
                 timer: None,
             },
             max_event_bytes,
@@ -61,8 +65,14 @@ impl Events {
         poll_fn(|context| self.poll_advance(context)).await
     }
 
+    /// Whoever reads comes back after a time in which it may not have read, which is no silence of the upstream.
+    pub(crate) fn resume(&mut self) {
+        self.silence.since = None;
+    }
+
     /// As [`advance`](Self::advance).
     pub(crate) fn poll_advance(&mut self, context: &mut Context<'_>) -> Poll<Result<bool, Error>> {
+        self.silence.begin();
         loop {
             while self
                 .decoder
@@ -76,6 +86,10 @@ impl Events {
                 let is_done = data == DONE;
                 self.silence.broken();
                 return Poll::Ready(Ok(!is_done));
+            }
+            // Where bytes without an event always come, the body is never pending.
+            if let Some(limit) = self.silence.is_over() {
+                return Poll::Ready(Err(Error::Stalled(limit)));
             }
             match self.body.poll_data(context) {
                 Poll::Ready(Some(bytes)) => self.decoder.push(&bytes.map_err(Error::from_body)?),
@@ -138,15 +152,29 @@ impl fmt::Debug for Events {
 impl Silence {
     /// An event came.
     fn broken(&mut self) {
-        self.since = Instant::now();
+        self.has_begun = true;
+        self.since = None;
+    }
+
+    /// The next event is asked for.
+    fn begin(&mut self) {
+        if self.has_begun && self.limit.is_some() && self.since.is_none() {
+            self.since = Some(Instant::now());
+        }
+    }
+
+    /// The limit, once the silence has lasted for it.
+    fn is_over(&self) -> Option<Duration> {
+        let is_over = |limit: &Duration| self.since.is_some_and(|since| since.elapsed() >= *limit);
+        self.limit.filter(is_over)
     }
 
     /// Ready when the silence has lasted for the limit, which it gives.
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Duration> {
-        let Some(limit) = self.limit else {
+        let (Some(limit), Some(since)) = (self.limit, self.since) else {
             return Poll::Pending;
         };
-        let end = self.since + limit;
+        let end = since + limit;
         let timer = self
             .timer
             .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(end)));

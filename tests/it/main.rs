@@ -10,6 +10,10 @@
 //! - `server_end`: connections and the process come to their end.
 //! - `server_process`: the binary: exit codes, signals, descriptors.
 //! - `server_upstream`: what the server ends, ends upstream too.
+//! - `upstream_connections`: connections to the upstream that cannot be had, and those that are lost.
+//! - `upstream_http`: what the upstream answers as HTTP: statuses, headers, framing.
+//! - `upstream_limits`: upstreams that are silent, endless or odd.
+//! - `upstream_ends`: how an upstream's answer may end, and that only a whole one is OK.
 //! - `support`: the adapter, the scripted upstream and the requests that tests are made of.
 
 #![allow(
@@ -39,3 +43,7 @@ mod server_process;
 mod server_settings;
 mod server_upstream;
 mod support;
+mod upstream_connections;
+mod upstream_ends;
+mod upstream_http;
+mod upstream_limits;

@@ -1,14 +1,17 @@
 //! What tests are made of: the adapter, the upstream before it, and the requests between.
 
 pub(crate) mod adapter;
+pub(crate) mod fault_proxy;
+pub(crate) mod outcome;
 pub(crate) mod process;
-pub mod raw_h2;
+pub(crate) mod raw_h2;
 pub(crate) mod recording;
 pub(crate) mod reply;
 pub(crate) mod requests;
-pub mod served;
+pub(crate) mod served;
 pub(crate) mod signal;
 pub(crate) mod vllm;
+pub(crate) mod wire;
 
 use std::time::Duration;
 

@@ -124,6 +124,11 @@ impl Adapter {
     }
 }
 
+/// A client by another way, as by a proxy.
+pub(crate) async fn client_at(address: SocketAddr) -> GenerationServiceClient<Channel> {
+    GenerationServiceClient::new(connect(address, |endpoint| endpoint).await)
+}
+
 async fn connect(address: SocketAddr, change: impl FnOnce(Endpoint) -> Endpoint) -> Channel {
     let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
     let endpoint = change(endpoint);

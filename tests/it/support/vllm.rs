@@ -117,6 +117,23 @@ impl Vllm {
         script: impl Fn(&Request) -> Reply + Send + Sync + 'static,
     ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::serving(listener, welcome, script)
+    }
+
+    /// An upstream on an address that was another's before.
+    pub(crate) async fn listening(
+        address: SocketAddr,
+        script: impl Fn(&Request) -> Reply + Send + Sync + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind(address).await.unwrap();
+        Self::serving(listener, |_connection| Welcome::Served, script)
+    }
+
+    fn serving(
+        listener: TcpListener,
+        welcome: impl Fn(usize) -> Welcome + Send + Sync + 'static,
+        script: impl Fn(&Request) -> Reply + Send + Sync + 'static,
+    ) -> Self {
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared {
             script: Box::new(script),

@@ -1,0 +1,535 @@
+//! Upstreams that are silent, endless or odd.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use tonic::{Code, Status};
+
+use crate::support::{
+    adapter::{Adapter, Streamed},
+    fault_proxy::{Cut, FaultProxy, Link},
+    outcome::{check, fact, outcome},
+    process::Process,
+    reply::Reply,
+    requests::prompt,
+    signal::Meter,
+    soon,
+    vllm::Vllm,
+    wire,
+};
+
+const LIMIT: Duration = Duration::from_millis(300);
+
+fn millis(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+/// Holds that something ended at its limit, with time for a busy machine.
+#[track_caller]
+fn check_time(begun: Instant, limit: Duration, row: &str) {
+    let took = begun.elapsed();
+    assert!(
+        took >= limit && took < limit + millis(1500),
+        "{row}: {took:?}"
+    );
+}
+
+fn begun() -> Reply {
+    Reply::stream().event(wire::first()).event(wire::text("a"))
+}
+
+async fn streamed(reply: Reply) -> Streamed {
+    let vllm = Vllm::replying(reply).await;
+    let adapter = Adapter::before(vllm.base_url()).start().await;
+    adapter.stream(prompt("x")).await
+}
+
+async fn unary(adapter: &Adapter) -> Status {
+    let answered = soon("an answer", adapter.client().generate(prompt("x"))).await;
+    answered.map_or_else(|status| status, |_answer| Status::new(Code::Ok, ""))
+}
+
+/// Row B20.
+#[tokio::test]
+async fn an_upstream_that_never_answers_is_left_at_the_first_token_limit() {
+    for (row, reply) in [
+        ("nothing", Reply::raw().fall_silent()),
+        ("a head alone", Reply::stream().fall_silent()),
+        ("comments alone", {
+            let pinging = |reply: Reply, _n| reply.comment("ping").pause(millis(50));
+            (0..100).fold(Reply::stream(), pinging)
+        }),
+    ] {
+        let vllm = Vllm::replying(reply).await;
+        let adapter = Adapter::before(vllm.base_url())
+            .with(|config| config.limits.first_token = Some(LIMIT))
+            .start()
+            .await;
+        let begun = Instant::now();
+        let streamed = adapter.stream(prompt("x")).await;
+        check(
+            &streamed.status,
+            Code::DeadlineExceeded,
+            "FIRST_TOKEN_TIMEOUT",
+            row,
+        );
+        check_time(begun, LIMIT, row);
+        vllm.left(0).await;
+    }
+}
+
+/// Row B20, with the caller's deadline as the earlier limit.
+#[tokio::test]
+async fn an_upstream_that_never_answers_is_left_at_the_callers_deadline() {
+    let vllm = Vllm::replying(Reply::raw().fall_silent()).await;
+    let adapter = Adapter::before(vllm.base_url())
+        .with(|config| config.limits.first_token = Some(Duration::from_secs(60)))
+        .start()
+        .await;
+    let begun = Instant::now();
+    let mut request = tonic::Request::new(prompt("x"));
+    request.set_timeout(LIMIT);
+    // tonic's client has the same deadline and may be the first to see it.
+    let status = adapter.client().generate(request).await.unwrap_err();
+    assert!([Code::DeadlineExceeded, Code::Cancelled].contains(&status.code()));
+    check_time(begun, LIMIT, "deadline");
+    vllm.left(0).await;
+}
+
+/// Rows B21 and C1.
+#[tokio::test]
+async fn an_upstream_that_falls_silent_is_left_at_the_idle_limit() {
+    let pinging = |reply: Reply, _n| reply.comment("ping").pause(millis(50));
+    let flood = Meter::new();
+    for (row, reply) in [
+        ("silence", begun().fall_silent()),
+        ("half an event", begun().send("data: {").fall_silent()),
+        ("comments", (0..100).fold(begun(), pinging)),
+        (
+            "a flood of comments",
+            begun().flood(": ping\n\n".repeat(1000), &flood),
+        ),
+        (
+            "a flood of empty lines",
+            begun().flood("\n".repeat(10_000), &flood),
+        ),
+        (
+            "a flood of other fields",
+            begun().flood("id: 1\n\n".repeat(1000), &flood),
+        ),
+        (
+            "a flood of empty data",
+            begun().flood("data:\n\n".repeat(1000), &flood),
+        ),
+    ] {
+        let vllm = Vllm::replying(reply).await;
+        let adapter = Adapter::before(vllm.base_url())
+            .with(|config| config.limits.token_idle = Some(LIMIT))
+            .start()
+            .await;
+        let begun = Instant::now();
+        let streamed = adapter.stream(prompt("x")).await;
+        check(&streamed.status, Code::Unavailable, "UPSTREAM_STALLED", row);
+        assert_eq!(
+            fact(&streamed.status, "partial").as_deref(),
+            Some("true"),
+            "{row}"
+        );
+        check_time(begun, LIMIT, row);
+        vllm.left(0).await;
+    }
+}
+
+/// Row B21: prefill may be long, and vLLM sends the head before it.
+#[tokio::test]
+async fn the_silence_before_the_first_event_is_no_stall() {
+    let late = Reply::stream()
+        .comment("queued")
+        .pause(3 * LIMIT)
+        .event(wire::first());
+    let late = late
+        .event(wire::text("a"))
+        .event(wire::finish("stop"))
+        .done();
+    let vllm = Vllm::replying(late).await;
+    let adapter = Adapter::before(vllm.base_url())
+        .with(|config| config.limits.token_idle = Some(LIMIT))
+        .start()
+        .await;
+    let streamed = adapter.stream(prompt("x")).await;
+    assert_eq!(outcome(&streamed.status).0, Code::Ok, "{streamed:?}");
+}
+
+/// Row B21: a caller who reads slowly makes no silence.
+#[tokio::test]
+async fn the_time_in_which_the_caller_does_not_read_is_no_stall() {
+    let reply = (0..400).fold(begun(), |reply, _n| {
+        reply.event(wire::text(&"x".repeat(50_000)))
+    });
+    let vllm = Vllm::replying(reply.event(wire::finish("stop")).done()).await;
+    let adapter = Adapter::before(vllm.base_url())
+        .with(|config| config.limits.token_idle = Some(LIMIT))
+        .start()
+        .await;
+    let responses = adapter.client().stream_generate(prompt("x")).await.unwrap();
+    // The windows between fill, and nothing moves.
+    tokio::time::sleep(4 * LIMIT).await;
+    let mut responses = responses.into_inner();
+    while soon("an event", responses.message())
+        .await
+        .unwrap()
+        .is_some()
+    {}
+}
+
+/// Row B27.
+#[tokio::test]
+async fn tool_calls_with_odd_indexes_are_bounded_and_keep_their_order() {
+    let call = |index: serde_json::Value, id: &str| {
+        let mut call = json!({"id": id, "type": "function",
+            "function": {"name": id, "arguments": "{}"}});
+        if !index.is_null() {
+            call["index"] = index;
+        }
+        wire::chunk(&json!({"tool_calls": [call]}), None)
+    };
+    let whole = |events: Vec<String>| {
+        let reply = Reply::stream().event(wire::first()).events(events);
+        reply.event(wire::finish("tool_calls")).done()
+    };
+    let many = (0..200).map(|n| call(json!(n), &format!("t{n}"))).collect();
+    let rows = [
+        ("10⁹", whole(vec![call(json!(1_000_000_000), "a")])),
+        ("negative", whole(vec![call(json!(-1), "a")])),
+        ("huge", whole(vec![call(json!(u64::MAX), "a")])),
+        ("missing", whole(vec![call(json!(null), "a")])),
+        (
+            "reordered",
+            whole(vec![call(json!(1), "a"), call(json!(0), "b")]),
+        ),
+        ("too many", whole(many)),
+    ];
+    for (row, reply) in rows {
+        let streamed = streamed(reply).await;
+        let (code, reason) = outcome(&streamed.status);
+        let is_told = code == Code::Ok || (code == Code::Internal && reason == "UPSTREAM_PROTOCOL");
+        assert!(is_told, "{row}: {:?}", streamed.status);
+        if ["missing", "reordered"].contains(&row) {
+            assert_eq!(code, Code::Ok, "{row}");
+        }
+        if row == "too many" {
+            assert_eq!(code, Code::Internal, "{row}");
+        }
+    }
+}
+
+/// Row B28.
+#[tokio::test]
+async fn text_is_the_same_wherever_the_network_cuts_it() {
+    let parts = ["你好", "🦀🧵", "e\u{301}", "👩‍👩‍👧"];
+    let reply = parts
+        .iter()
+        .fold(Reply::stream().event(wire::first()), |reply, part| {
+            reply.event(wire::text(part))
+        });
+    let reply = reply.event(wire::finish("stop")).done();
+    for bytewise in [false, true] {
+        let reply = if bytewise {
+            reply.clone().bytewise()
+        } else {
+            reply.clone()
+        };
+        let streamed = streamed(reply).await;
+        assert_eq!(outcome(&streamed.status).0, Code::Ok);
+        assert_eq!(streamed.content(), parts.concat());
+    }
+    let ends = ["\r\n", "\r", "\n"];
+    for end in ends {
+        let bytes = format!(
+            "\u{feff}{}",
+            [
+                wire::first(),
+                wire::text("你"),
+                wire::finish("stop"),
+                "[DONE]".to_owned()
+            ]
+            .map(|data| format!("data: {data}{end}{end}"))
+            .concat()
+        );
+        let streamed = streamed(Reply::stream().send(bytes).bytewise()).await;
+        assert_eq!(outcome(&streamed.status).0, Code::Ok, "{end:?}");
+        assert_eq!(streamed.content(), "你", "{end:?}");
+    }
+}
+
+/// Row B28.
+#[tokio::test]
+async fn text_that_is_not_utf_8_is_refused_and_never_mended() {
+    let mut event = format!("data: {}\n\n", wire::text("ab")).into_bytes();
+    let at = event.windows(2).position(|bytes| bytes == b"ab").unwrap();
+    event[at] = 0xff;
+    let streamed = streamed(begun().send(event).done()).await;
+    check(
+        &streamed.status,
+        Code::Internal,
+        "UPSTREAM_PROTOCOL",
+        "event",
+    );
+    assert_eq!(streamed.content(), "a");
+
+    let mut body = wire::answer("ab").into_bytes();
+    let at = body
+        .windows(4)
+        .position(|bytes| bytes == b"\"ab\"")
+        .unwrap();
+    body[at + 1] = 0xff;
+    let vllm = Vllm::replying(Reply::json(200, body)).await;
+    let adapter = Adapter::before(vllm.base_url()).start().await;
+    check(
+        &unary(&adapter).await,
+        Code::Internal,
+        "UPSTREAM_PROTOCOL",
+        "body",
+    );
+}
+
+/// Rows B29 and E12.
+#[tokio::test]
+async fn an_event_above_its_limit_ends_the_stream_and_one_below_is_read() {
+    let event = wire::text(&"x".repeat(900_000));
+    let streamed_whole = streamed(begun().event(event).event(wire::finish("stop")).done()).await;
+    assert_eq!(outcome(&streamed_whole.status).0, Code::Ok);
+    assert_eq!(streamed_whole.content().len(), 900_001);
+
+    let flood = Meter::new();
+    let line = Reply::stream().event(wire::first()).send("data: ");
+    for (row, reply) in [
+        (
+            "an event of 16 MB",
+            begun().event(wire::text(&"x".repeat(16 << 20))),
+        ),
+        (
+            "a line without an end",
+            line.clone().flood("x".repeat(1 << 16), &flood),
+        ),
+        (
+            "lines without an end",
+            line.flood("x\ndata: ".repeat(1 << 13), &flood),
+        ),
+        (
+            "a comment without an end",
+            begun().send(":").flood("x".repeat(1 << 16), &flood),
+        ),
+    ] {
+        let streamed = streamed(reply).await;
+        check(
+            &streamed.status,
+            Code::Internal,
+            "UPSTREAM_EVENT_TOO_LARGE",
+            row,
+        );
+    }
+}
+
+/// Rows B29 and B30: what is refused is not held.
+#[tokio::test]
+async fn a_large_event_and_an_endless_body_cost_little_memory() {
+    let flood = Meter::new();
+    let endless = |head: &str| {
+        let head = format!("HTTP/1.1 200 OK\r\ncontent-type: {head}\r\n\r\n");
+        Reply::raw().send(head).flood("x".repeat(1 << 16), &flood)
+    };
+    let rows = [
+        // Three times the limit of an event, and twice that of a body, with what the process itself takes.
+        (
+            "event",
+            endless("text/event-stream"),
+            3 << 20,
+            "UPSTREAM_EVENT_TOO_LARGE",
+        ),
+        (
+            "body",
+            endless("application/json"),
+            64 << 20,
+            "UPSTREAM_EVENT_TOO_LARGE",
+        ),
+        (
+            "1 GiB",
+            endless("application/json\r\ncontent-length: 1073741824"),
+            1 << 20,
+            "UPSTREAM_EVENT_TOO_LARGE",
+        ),
+    ];
+    for (row, reply, most, reason) in rows {
+        let vllm = Vllm::replying(reply).await;
+        let process = Process::before(&vllm.base_url()).start().await;
+        let mut client = process.client().await;
+        let before = process.peak_bytes();
+        let status = if row == "event" {
+            client.stream_generate(prompt("x")).await.unwrap_err()
+        } else {
+            soon("a refusal", client.generate(prompt("x")))
+                .await
+                .unwrap_err()
+        };
+        check(&status, Code::Internal, reason, row);
+        let grown = process.peak_bytes() - before;
+        assert!(grown < most + (4 << 20), "{row}: {grown}");
+        vllm.left(0).await;
+    }
+}
+
+/// Row E12.
+#[tokio::test]
+async fn a_million_tiny_events_and_lines_take_linear_time() {
+    let tiny = "data: {}\n\n".repeat(100_000);
+    let rows = [
+        ("tiny events", begun().send(tiny.repeat(10))),
+        ("empty lines", begun().send("\n".repeat(1_000_000))),
+        ("carriage returns", begun().send("\r".repeat(1_000_000))),
+        ("lines without data", begun().send("data\n".repeat(200_000))),
+        (
+            "fields without data",
+            begun().send("event: a\n\n".repeat(100_000)),
+        ),
+    ];
+    for (row, reply) in rows {
+        let begun = Instant::now();
+        let streamed = streamed(reply.event(wire::finish("stop")).done()).await;
+        let took = begun.elapsed();
+        // A megabyte or ten; what is quadratic would take minutes.
+        assert!(took < Duration::from_secs(15), "{row}: {took:?}");
+        let (code, reason) = outcome(&streamed.status);
+        assert!(
+            code == Code::Ok || reason == "UPSTREAM_PROTOCOL",
+            "{row}: {:?}",
+            streamed.status
+        );
+    }
+}
+
+/// Row E13.
+#[tokio::test]
+async fn hostile_json_is_refused_or_skipped() {
+    let deep = |n: usize| format!("{}{}", "[".repeat(n), "]".repeat(n));
+    let beside = |name: &str, value: &str| {
+        wire::answer("a").replacen('{', &format!("{{\"{name}\":{value},"), 1)
+    };
+    let rows = [
+        ("depth beside", beside("x", &deep(100_000))),
+        ("depth instead", deep(100_000)),
+        (
+            "width",
+            beside("x", &format!("[{}0]", "0,".repeat(4_000_000))),
+        ),
+        ("digits", beside("x", &"9".repeat(1_000_000))),
+        (
+            "digits in created",
+            wire::answer("a").replace(
+                "\"created\":1",
+                &format!("\"created\":{}", "9".repeat(1000)),
+            ),
+        ),
+        ("an exponent", beside("x", "1e999999999")),
+        ("names twice", beside("model", "\"other\"")),
+        (
+            "a lone surrogate",
+            wire::answer("a").replace("\"a\"", r#""\ud800""#),
+        ),
+        ("a lone surrogate beside", beside("x", r#""\ud800""#)),
+        ("trailing", format!("{}x", wire::answer("a"))),
+    ];
+    for (row, body) in rows {
+        let vllm = Vllm::replying(Reply::json(200, body)).await;
+        let adapter = Adapter::before(vllm.base_url()).start().await;
+        let (code, reason) = outcome(&unary(&adapter).await);
+        let is_told = code == Code::Ok || (code == Code::Internal && reason == "UPSTREAM_PROTOCOL");
+        assert!(is_told, "{row}: {code:?} {reason}");
+        if row.starts_with("width") || row.starts_with("digits") && row.ends_with("digits") {
+            assert_eq!(code, Code::Ok, "{row}");
+        }
+    }
+    for (row, event) in [
+        ("depth", deep(100_000)),
+        (
+            "a lone surrogate",
+            wire::text("b").replace("\"b\"", r#""\ud800""#),
+        ),
+        ("a number", "7".to_owned()),
+    ] {
+        let streamed = streamed(begun().event(event).done()).await;
+        check(&streamed.status, Code::Internal, "UPSTREAM_PROTOCOL", row);
+    }
+}
+
+/// Row E13, in memory: 32 MB of zeros are read without being kept.
+#[tokio::test]
+async fn a_wide_body_costs_no_more_than_four_times_its_size() {
+    let zeros = "0,".repeat(14 << 20);
+    let body = wire::answer("a").replacen('{', &format!("{{\"x\":[{zeros}0],"), 1);
+    let size = body.len() as u64;
+    let vllm = Vllm::replying(Reply::json(200, body)).await;
+    let process = Process::before(&vllm.base_url()).start().await;
+    let before = process.peak_bytes();
+    process.client().await.generate(prompt("x")).await.unwrap();
+    let grown = process.peak_bytes() - before;
+    assert!(grown < 4 * size, "{grown} for {size}");
+}
+
+/// Rows C2 and C3, on the upstream's side, and B8 by a proxy.
+#[tokio::test]
+async fn a_bad_network_before_the_upstream_changes_nothing_but_time() {
+    let reply = (0..50).fold(begun(), |reply, n| {
+        reply.event(wire::text(&format!(" {n}")))
+    });
+    let reply = reply
+        .event(wire::finish("stop"))
+        .event(wire::usage())
+        .done();
+    let vllm = Vllm::replying(reply).await;
+    let slow = Link::default().latency(millis(100));
+    let rows = [
+        ("nothing", Link::default(), Link::default()),
+        ("latency", slow, slow),
+        (
+            "bandwidth",
+            Link::default(),
+            Link::default().bytes_per_second(50_000),
+        ),
+        (
+            "single bytes",
+            Link::default().pieces_of(1),
+            Link::default().pieces_of(1),
+        ),
+    ];
+    let mut contents = Vec::new();
+    for (row, there, back) in rows {
+        let proxy = FaultProxy::before_upstream(&vllm.base_url(), there, back).await;
+        let adapter = Adapter::before(proxy.base_url()).start().await;
+        let streamed = adapter.stream(prompt("x")).await;
+        assert_eq!(outcome(&streamed.status).0, Code::Ok, "{row}");
+        contents.push(streamed.content());
+    }
+    contents.dedup();
+    assert_eq!(contents.len(), 1, "{contents:?}");
+    for cut in [Cut::Fin, Cut::Rst] {
+        let back = Link::default().cut_after(900, cut);
+        let proxy = FaultProxy::before_upstream(&vllm.base_url(), Link::default(), back).await;
+        let adapter = Adapter::before(proxy.base_url()).start().await;
+        let status = adapter.stream(prompt("x")).await.status;
+        check(
+            &status,
+            Code::Unavailable,
+            "UPSTREAM_STREAM_TRUNCATED",
+            "cut",
+        );
+    }
+    let back = Link::default().stall_after(900);
+    let proxy = FaultProxy::before_upstream(&vllm.base_url(), Link::default(), back).await;
+    let adapter = Adapter::before(proxy.base_url())
+        .with(|config| config.limits.token_idle = Some(LIMIT))
+        .start()
+        .await;
+    let status = adapter.stream(prompt("x")).await.status;
+    check(&status, Code::Unavailable, "UPSTREAM_STALLED", "stall");
+}
