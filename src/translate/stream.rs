@@ -18,9 +18,27 @@ use crate::{
     proto::{self, StreamGenerateResponse, stream_generate_response::Event},
 };
 
+/// Folds the chunks of one streamed answer into responses.
+pub(crate) trait ChunkTranslator {
+    /// What a caller is sent.
+    type Response;
+
+    /// Takes a chunk; `json` is its text.
+    fn push(&mut self, chunk: Chunk<'_>, json: &str) -> Result<(), InvalidAnswer>;
+
+    /// Takes the end of the stream, which must be whole.
+    fn end(&mut self) -> Result<(), InvalidAnswer>;
+
+    /// The next response for the caller.
+    fn pop(&mut self) -> Option<Self::Response>;
+
+    /// Whether a response holds a piece of the answer's text or of its calls.
+    fn is_delta(response: &Self::Response) -> bool;
+}
+
 /// Turns the chunks of one answer into responses.
 ///
-/// [`push`](Self::push) a chunk, then take responses with [`pop`](Self::pop). Deltas that wait to be taken are merged
+/// [`push`](ChunkTranslator::push) a chunk, then take responses with [`pop`](ChunkTranslator::pop). Deltas that wait to be taken are merged
 /// with the next ones of their kind, so that a caller who reads slowly gets fewer and larger ones.
 #[derive(Debug)]
 pub(crate) struct StreamTranslator {
@@ -44,23 +62,10 @@ struct Choice {
     is_finished: bool,
 }
 
-impl StreamTranslator {
-    /// Before the first chunk.
-    pub(crate) fn new(asked: Asked, request_id: String) -> Self {
-        Self {
-            asked,
-            request_id,
-            id: None,
-            choices: BTreeMap::new(),
-            usage: None,
-            system_fingerprint: String::new(),
-            extensions: Members::new(),
-            waiting: VecDeque::new(),
-        }
-    }
+impl ChunkTranslator for StreamTranslator {
+    type Response = StreamGenerateResponse;
 
-    /// Takes a chunk; `json` is its text.
-    pub(crate) fn push(&mut self, mut chunk: Chunk<'_>, json: &str) -> Result<(), InvalidAnswer> {
+    fn push(&mut self, mut chunk: Chunk<'_>, json: &str) -> Result<(), InvalidAnswer> {
         let Extensions { beside, choices } = extensions::pick(json, &self.asked.extension_keys)?;
         self.extensions.extend(beside);
         let mut extensions = choices.into_iter();
@@ -85,8 +90,7 @@ impl StreamTranslator {
         Ok(())
     }
 
-    /// Takes the end of the stream: every choice must have finished.
-    pub(crate) fn end(&mut self) -> Result<(), InvalidAnswer> {
+    fn end(&mut self) -> Result<(), InvalidAnswer> {
         let n_finished = self
             .choices
             .values()
@@ -106,9 +110,31 @@ impl StreamTranslator {
         Ok(())
     }
 
-    /// The next response for the caller.
-    pub(crate) fn pop(&mut self) -> Option<StreamGenerateResponse> {
+    fn pop(&mut self) -> Option<StreamGenerateResponse> {
         self.waiting.pop_front()
+    }
+
+    fn is_delta(response: &StreamGenerateResponse) -> bool {
+        matches!(
+            response.event,
+            Some(Event::Content(_) | Event::Reasoning(_) | Event::ToolCall(_))
+        )
+    }
+}
+
+impl StreamTranslator {
+    /// Before the first chunk.
+    pub(crate) fn new(asked: Asked, request_id: String) -> Self {
+        Self {
+            asked,
+            request_id,
+            id: None,
+            choices: BTreeMap::new(),
+            usage: None,
+            system_fingerprint: String::new(),
+            extensions: Members::new(),
+            waiting: VecDeque::new(),
+        }
     }
 
     /// The first chunk begins the answer.
