@@ -238,6 +238,15 @@ pub struct Args {
         value_name = "SIZE"
     )]
     max_body_bytes: String,
+    /// Largest sound to transcribe. vLLM takes 25 MiB unless its environment says otherwise.
+    #[arg(
+        long,
+        env = "ADAPTER_MAX_AUDIO_BYTES",
+        default_value = "25MiB",
+        global = true,
+        value_name = "SIZE"
+    )]
+    max_audio_bytes: String,
     /// Time after which an idle connection to the upstream is dropped; vLLM closes it after 5s.
     #[arg(
         long,
@@ -311,7 +320,9 @@ pub(super) fn check(args: Args) -> Result<Config, Faults> {
         json: args.log_json,
     });
     let server = server(&args, &mut faults);
-    let policy = Policy {
+    let max_audio_bytes = faults.keep("max-audio-bytes", value::bytes(&args.max_audio_bytes));
+    let policy = |max_audio_bytes| Policy {
+        max_audio_bytes,
         default_model: args.default_model.filter(|model| !model.is_empty()),
         extra_body_keys: names(args.allow_extra_body),
         extension_keys: names(args.allow_extensions),
@@ -320,13 +331,13 @@ pub(super) fn check(args: Args) -> Result<Config, Faults> {
             .map(|host| host.to_ascii_lowercase())
             .collect(),
     };
-    let whole = || {
+    let whole = move || {
         Some(Config {
             listen: listen?,
             server: server?,
             upstream: upstream?,
             limits: limits?,
-            policy,
+            policy: policy(max_audio_bytes?),
             log: log?,
         })
     };

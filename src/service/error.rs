@@ -8,7 +8,7 @@ use tonic::{Code, Status};
 
 use crate::{
     service::deadline::{Expired, MalformedTimeout},
-    translate::{Input, InvalidAnswer, InvalidRequest, Needs},
+    translate::{InvalidAnswer, InvalidRequest, Needs, Origin},
     upstream,
 };
 use report::{Report, Retry};
@@ -34,6 +34,9 @@ pub(crate) enum Error {
     /// The upstream would ignore what the request asks for.
     #[error("the upstream is too old for {}", .0.field)]
     TooOld(Needs),
+    /// The upstream lists no such model.
+    #[error("no such model")]
+    UnknownModel,
     /// The upstream could not be asked, or did not answer as it should.
     #[error(transparent)]
     Upstream(#[from] upstream::Error),
@@ -48,8 +51,8 @@ pub(crate) struct Subject {
     pub(crate) request_id: String,
     /// The model that was asked for; empty for the default one.
     pub(crate) model: String,
-    /// The kind of input, which names the field of a prompt that is too long.
-    pub(crate) input: Input,
+    /// The request that the upstream's was made from, whose fields an error names.
+    pub(crate) origin: Origin,
     /// Deltas that the caller was sent before.
     pub(crate) deltas: u64,
     /// Whether the answer is streamed, so that its library cannot repeat it once it has begun.
@@ -123,6 +126,7 @@ impl Error {
                     needs.field, needs.version
                 ),
             ),
+            Self::UnknownModel => refusal::no_model(subject),
             Self::Upstream(error) => upstream_report(error, subject),
             Self::InvalidAnswer(invalid) => answer_report(*invalid),
         }

@@ -10,7 +10,7 @@ use tokio::time::Sleep;
 use tokio_stream::Stream;
 
 use super::{call::Call, error::Error};
-use crate::{proto::StreamGenerateResponse, translate::StreamTranslator, upstream::Events};
+use crate::{translate::ChunkTranslator, upstream::Events};
 
 /// Most events that are read ahead of the caller. They are there already: reading them together makes one write of
 /// many messages, and lets adjacent deltas be merged.
@@ -18,9 +18,9 @@ const MAX_READ_AHEAD: usize = 64;
 
 /// The responses of one call, pulled by its caller: one who reads slowly slows the upstream, and one who leaves drops
 /// all of this, and with it the upstream's connection.
-pub(crate) struct Responses {
+pub(crate) struct Responses<T> {
     events: Events,
-    translator: StreamTranslator,
+    translator: T,
     timer: Option<Pin<Box<Sleep>>>,
     call: Call,
     state: State,
@@ -39,9 +39,9 @@ enum State {
     Over,
 }
 
-impl Responses {
+impl<T: ChunkTranslator> Responses<T> {
     /// The responses of an answer that has begun; what was translated of it comes first.
-    pub(super) fn new(events: Events, translator: StreamTranslator, call: Call) -> Self {
+    pub(super) fn new(events: Events, translator: T, call: Call) -> Self {
         let timer = call.deadline.timer().map(Box::pin);
         Self {
             events,
@@ -85,12 +85,10 @@ impl Responses {
             .is_some_and(|timer| timer.as_mut().poll(context).is_ready())
     }
 
-    fn count(&mut self, response: &StreamGenerateResponse) {
-        use crate::proto::stream_generate_response::Event;
+    fn count(&mut self, response: &T::Response) {
         self.was_taken = true;
         self.call.observer.responded();
-        if let Some(Event::Content(_) | Event::Reasoning(_) | Event::ToolCall(_)) = &response.event
-        {
+        if T::is_delta(response) {
             self.call.observer.subject.deltas += 1;
             crate::telemetry::call::delta_made();
         }
@@ -98,7 +96,7 @@ impl Responses {
 }
 
 /// Gives the translator the event that `events` is at.
-pub(super) fn take(events: &Events, translator: &mut StreamTranslator) -> Result<(), Error> {
+pub(super) fn take(events: &Events, translator: &mut impl ChunkTranslator) -> Result<(), Error> {
     let json = events.data()?;
     if !translator.push_text(json)? {
         translator.push(events.chunk()?, json)?;
@@ -106,8 +104,8 @@ pub(super) fn take(events: &Events, translator: &mut StreamTranslator) -> Result
     Ok(())
 }
 
-impl Stream for Responses {
-    type Item = Result<StreamGenerateResponse, tonic::Status>;
+impl<T: ChunkTranslator + Unpin> Stream for Responses<T> {
+    type Item = Result<T::Response, tonic::Status>;
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();

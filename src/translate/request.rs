@@ -200,7 +200,11 @@ pub(crate) fn request(
     logprobs.check(&shared)?;
     check_stream(&shared, mode, input)?;
     sampling::check(&shared, input)?;
-    let extra_body = extra_body::members(extra_body_json, &policy.extra_body_keys)?;
+    let extra_body = extra_body::members(
+        extra_body_json,
+        extra_body::is_taken,
+        &policy.extra_body_keys,
+    )?;
     let body = Body {
         shared,
         logprobs,
@@ -264,7 +268,8 @@ fn repetition_detection(detection: proto::RepetitionDetection) -> RepetitionDete
     }
 }
 
-fn truncation_side(side: i32) -> Result<Option<&'static str>, InvalidRequest> {
+/// The end that is cut off; `None` for the upstream's default.
+pub(super) fn truncation_side(side: i32) -> Result<Option<&'static str>, InvalidRequest> {
     match TruncationSide::try_from(side) {
         Ok(TruncationSide::Unspecified) => Ok(None),
         Ok(TruncationSide::Left) => Ok(Some("left")),

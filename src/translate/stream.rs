@@ -19,10 +19,33 @@ use crate::{
     proto::{self, StreamGenerateResponse, stream_generate_response::Event},
 };
 
+/// Folds the chunks of one streamed answer into responses.
+pub(crate) trait ChunkTranslator {
+    /// What a caller is sent.
+    type Response;
+
+    /// Takes a chunk by its text alone, if it is mere text as chunks before it were; false if it has to be parsed.
+    fn push_text(&mut self, _json: &str) -> Result<bool, InvalidAnswer> {
+        Ok(false)
+    }
+
+    /// Takes a chunk; `json` is its text.
+    fn push(&mut self, chunk: Chunk<'_>, json: &str) -> Result<(), InvalidAnswer>;
+
+    /// Takes the end of the stream, which must be whole.
+    fn end(&mut self) -> Result<(), InvalidAnswer>;
+
+    /// The next response for the caller.
+    fn pop(&mut self) -> Option<Self::Response>;
+
+    /// Whether a response holds a piece of the answer's text or of its calls.
+    fn is_delta(response: &Self::Response) -> bool;
+}
+
 /// Turns the chunks of one answer into responses.
 ///
-/// [`push`](Self::push) a chunk, then take responses with [`pop`](Self::pop). Deltas that wait to be taken are merged
-/// with the next ones of their kind, so that a caller who reads slowly gets fewer and larger ones.
+/// Deltas that wait to be taken are merged with the next ones of their kind, so that a caller who reads slowly gets
+/// fewer and larger ones.
 #[derive(Debug)]
 pub(crate) struct StreamTranslator {
     asked: Asked,
@@ -47,24 +70,10 @@ struct Choice {
     is_finished: bool,
 }
 
-impl StreamTranslator {
-    /// Before the first chunk.
-    pub(crate) fn new(asked: Asked, request_id: String) -> Self {
-        Self {
-            asked,
-            request_id,
-            id: None,
-            choices: BTreeMap::new(),
-            pattern: None,
-            usage: None,
-            system_fingerprint: String::new(),
-            extensions: Members::new(),
-            waiting: VecDeque::new(),
-        }
-    }
+impl ChunkTranslator for StreamTranslator {
+    type Response = StreamGenerateResponse;
 
-    /// Takes a chunk by its text alone, if it is mere text as chunks before it were; false if it has to be parsed.
-    pub(crate) fn push_text(&mut self, json: &str) -> Result<bool, InvalidAnswer> {
+    fn push_text(&mut self, json: &str) -> Result<bool, InvalidAnswer> {
         match self.pattern.as_ref().and_then(|pattern| pattern.find(json)) {
             Some(Match::Content(text)) => self.tell_content(0, text)?,
             Some(Match::Reasoning(text)) => self.tell_reasoning(0, text)?,
@@ -73,8 +82,7 @@ impl StreamTranslator {
         Ok(true)
     }
 
-    /// Takes a chunk; `json` is its text.
-    pub(crate) fn push(&mut self, mut chunk: Chunk<'_>, json: &str) -> Result<(), InvalidAnswer> {
+    fn push(&mut self, mut chunk: Chunk<'_>, json: &str) -> Result<(), InvalidAnswer> {
         let Extensions { beside, choices } = extensions::pick(json, &self.asked.extension_keys)?;
         self.extensions.extend(beside);
         if self.asked.choices == 1 && self.asked.extension_keys.is_empty() {
@@ -102,8 +110,7 @@ impl StreamTranslator {
         Ok(())
     }
 
-    /// Takes the end of the stream: every choice must have finished.
-    pub(crate) fn end(&mut self) -> Result<(), InvalidAnswer> {
+    fn end(&mut self) -> Result<(), InvalidAnswer> {
         let n_finished = self
             .choices
             .values()
@@ -123,9 +130,32 @@ impl StreamTranslator {
         Ok(())
     }
 
-    /// The next response for the caller.
-    pub(crate) fn pop(&mut self) -> Option<StreamGenerateResponse> {
+    fn pop(&mut self) -> Option<StreamGenerateResponse> {
         self.waiting.pop_front()
+    }
+
+    fn is_delta(response: &StreamGenerateResponse) -> bool {
+        matches!(
+            response.event,
+            Some(Event::Content(_) | Event::Reasoning(_) | Event::ToolCall(_))
+        )
+    }
+}
+
+impl StreamTranslator {
+    /// Before the first chunk.
+    pub(crate) fn new(asked: Asked, request_id: String) -> Self {
+        Self {
+            asked,
+            request_id,
+            id: None,
+            choices: BTreeMap::new(),
+            pattern: None,
+            usage: None,
+            system_fingerprint: String::new(),
+            extensions: Members::new(),
+            waiting: VecDeque::new(),
+        }
     }
 
     /// The first chunk begins the answer.

@@ -81,6 +81,7 @@ impl fmt::Display for Refusal {
                 write!(f, ", {:?} about {param:?}", error.kind)
             }
             ErrorBody::Gate(word) => write!(f, ", {word:?}"),
+            ErrorBody::Detail => f.write_str(", by vLLM's router"),
             ErrorBody::Foreign => f.write_str(", not in vLLM's words"),
         }
     }

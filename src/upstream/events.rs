@@ -122,7 +122,7 @@ impl Events {
         match chunk.error {
             Some(error) => Err(Error::from_error_body(ErrorBody::read_error(error.get()))),
             None if chunk.choices.is_none() => match ErrorBody::read(data.as_bytes()) {
-                ErrorBody::Foreign => Ok(chunk),
+                ErrorBody::Foreign | ErrorBody::Detail => Ok(chunk),
                 told @ (ErrorBody::Engine(_) | ErrorBody::Gate(_)) => {
                     Err(Error::from_error_body(told))
                 }

@@ -14,6 +14,7 @@ mod every_field;
 fn policy() -> Policy {
     let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
     Policy {
+        max_audio_bytes: 0,
         default_model: None,
         // The operator's leave does not reach a typed field.
         extra_body_keys: names(&["temperature", "vllm_xargs"]),

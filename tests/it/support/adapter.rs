@@ -168,7 +168,10 @@ pub(crate) fn config(base_url: Url) -> Config {
             token_idle: Some(seconds(60)),
             max_duration: None,
         },
-        policy: Policy::default(),
+        policy: Policy {
+            max_audio_bytes: 25 << 20,
+            ..Policy::default()
+        },
         log: Log {
             filter: "info".to_owned(),
             json: false,
