@@ -2,6 +2,7 @@
 //!
 //! - `architecture`: the modules of `src/` depend on each other in one direction.
 //! - `demo`: the simulated vLLM speaks as the recorded one, and answers through the adapter.
+//! - `embedding`, `models`, `ranking`, `tokenization`, `transcription`: the services beside generation, each whole.
 //! - `recordings`: what a real vLLM sent, whole, cut in two and cut off.
 //! - `scripted_upstream`: the upstream of the other tests does what its script says.
 //! - `server_settings`: what a connection offers, and how much it takes.
@@ -34,6 +35,9 @@
 
 mod architecture;
 mod demo;
+mod embedding;
+mod models;
+mod ranking;
 mod recordings;
 mod scripted_upstream;
 mod server_calls;
@@ -43,6 +47,8 @@ mod server_process;
 mod server_settings;
 mod server_upstream;
 mod support;
+mod tokenization;
+mod transcription;
 mod upstream_connections;
 mod upstream_ends;
 mod upstream_http;
