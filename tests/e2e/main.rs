@@ -2,6 +2,7 @@
 //!
 //! - `ADAPTER_TEST_VLLM`: base URL of a vLLM that `tests/vllm/vllm.sh serve DIR chat` runs, with `/v1`.
 //! - `ADAPTER_TEST_VLLM_REASON`: the same of kind `reason`.
+//! - `ADAPTER_TEST_VLLM_EMBED`, `ADAPTER_TEST_VLLM_RERANK`: the same of kind `embed` and `rerank`.
 //! - `ADAPTER_TEST_VLLM_DIR`: where `tests/vllm/vllm.sh install` put vLLM; the tests of [`faults`] start servers of
 //!   their own from there, and kill them.
 //! - `OPENAI_API_KEY`: the key of those vLLMs, where they ask for one.
@@ -29,6 +30,8 @@ mod faults;
 mod generate;
 /// Reasoning apart from the answer.
 mod reasoning;
+/// Embeddings, models, tokens, scores and ranks.
+mod services;
 /// Answers that hold to a form.
 mod structured;
 /// Tool calls and their results.

@@ -21,7 +21,7 @@ SERVING = b"\x08\x01"
 
 
 def stubs(directory):
-    """The generated messages and the stubs' classes, each as one namespace; their modules are written to the directory."""
+    """The generated messages and the stubs' classes, as a namespace each; their modules go into the directory."""
     sources = sorted(str(path.relative_to(PROTO)) for path in PROTO.rglob("*.proto"))
     includes = [f"-I{PROTO}", f"-I{pathlib.Path(grpc_tools.__file__).parent / '_proto'}"]
     outputs = [f"--python_out={directory}", f"--grpc_python_out={directory}"]

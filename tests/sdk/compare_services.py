@@ -271,7 +271,9 @@ def main():
     parser.add_argument(
         "--embed-upstream", required=True, metavar="URL", help="a vLLM of tests/vllm, kind embed, with /v1"
     )
-    parser.add_argument("--rerank-upstream", required=True, metavar="URL", help="a vLLM of tests/vllm, kind rerank")
+    parser.add_argument(
+        "--rerank-upstream", required=True, metavar="URL", help="a vLLM of tests/vllm, kind rerank, with /v1"
+    )
     options = parser.parse_args()
     key = os.environ.get("OPENAI_API_KEY", "")
     agreed = total = 0

@@ -54,6 +54,10 @@ impl Adapter {
         }
     }
 
+    pub(crate) fn channel(&self) -> Channel {
+        self.channel.clone()
+    }
+
     pub(crate) fn generation(&self) -> GenerationServiceClient<Channel> {
         GenerationServiceClient::new(self.channel.clone())
     }

@@ -28,6 +28,16 @@ pub(crate) fn reason() -> Option<Vllm> {
     given("ADAPTER_TEST_VLLM_REASON").map(|url| Vllm::new(url, Turn::Own))
 }
 
+/// The vLLM of an embedding model.
+pub(crate) fn embed() -> Option<Vllm> {
+    given("ADAPTER_TEST_VLLM_EMBED").map(|url| Vllm::new(url, Turn::Own))
+}
+
+/// The vLLM of a reranker.
+pub(crate) fn rerank() -> Option<Vllm> {
+    given("ADAPTER_TEST_VLLM_RERANK").map(|url| Vllm::new(url, Turn::Own))
+}
+
 /// A variable of the environment; without it, says that the running test is skipped.
 #[expect(
     clippy::disallowed_methods,
