@@ -4,6 +4,7 @@ mod call;
 mod deadline;
 mod error;
 mod observer;
+mod pace;
 pub(crate) mod request_id;
 mod stream;
 pub(crate) mod transport_error;

@@ -4,9 +4,12 @@ use tokio::time::Instant;
 use tonic::Code;
 
 use super::error::{Error, Subject};
-use crate::upstream::Chain;
+use crate::{
+    telemetry::{self, call::Ending},
+    upstream::Chain,
+};
 
-/// Watches one call. Dropped before its end, it records that the caller left.
+/// Watches one call. Dropped before its end, it records why: the server ended it, or the caller left.
 #[derive(Debug)]
 pub(super) struct Observer {
     method: &'static str,
@@ -100,7 +103,14 @@ impl Observer {
 impl Drop for Observer {
     fn drop(&mut self) {
         if !self.is_over {
-            self.record(Code::Cancelled, "CALLER_CANCELLED", None);
+            let (code, reason) = match telemetry::call::ending() {
+                None => (Code::Cancelled, "CALLER_CANCELLED"),
+                Some(Ending::Draining) => (Code::Unavailable, "DRAINING"),
+                Some(Ending::ConnectionAged) => (Code::Unavailable, "CONNECTION_AGED"),
+                Some(Ending::CallerTooSlow) => (Code::Aborted, "CLIENT_TOO_SLOW"),
+                Some(Ending::DeadlinePassed) => (Code::DeadlineExceeded, "DEADLINE"),
+            };
+            self.record(code, reason, None);
         }
     }
 }

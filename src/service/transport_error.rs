@@ -79,6 +79,11 @@ impl TransportError {
             Self::Ended(Ending::CallerTooSlow) => {
                 (Code::Aborted, "CLIENT_TOO_SLOW", "the caller does not read")
             }
+            Self::Ended(Ending::DeadlinePassed) => (
+                Code::DeadlineExceeded,
+                "DEADLINE",
+                "the call's deadline passed; generation has stopped",
+            ),
             Self::Panicked => (Code::Internal, "ADAPTER_PANIC", "internal error"),
             Self::RequestTimeout => (
                 Code::DeadlineExceeded,
