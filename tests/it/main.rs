@@ -1,6 +1,11 @@
 //! Tests over real sockets: the adapter before a scripted upstream, called through the generated client.
 //!
 //! - `scripted_upstream`: the upstream of the other tests does what its script says.
+//! - `caller_faults`: callers that leave, or whose time is over.
+//! - `slow_callers`: callers that read slowly or never, and messages that are too large.
+//! - `hostile_input`: what callers and upstreams send to mislead, and what must never be seen.
+//! - `network_faults`: the network between caller and adapter, and the host's limits.
+//! - `process_faults`: the process: its end, its upstream's restart, memory.
 //! - `server_settings`: what a connection offers, and how much it takes.
 //! - `server_calls`: what every call gets, whatever it asks for.
 //! - `server_hostile`: callers that send what no client sends, or nothing.
@@ -28,12 +33,17 @@
     reason = "tests"
 )]
 
+mod caller_faults;
+mod hostile_input;
+mod network_faults;
+mod process_faults;
 mod scripted_upstream;
 mod server_calls;
 mod server_end;
 mod server_hostile;
 mod server_process;
 mod server_settings;
+mod slow_callers;
 mod support;
 mod upstream_connections;
 mod upstream_ends;
