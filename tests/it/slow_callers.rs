@@ -14,7 +14,7 @@ use crate::{
         raw_h2::{self, INITIAL_WINDOW_SIZE, MAX_CONCURRENT_STREAMS, RST_STREAM, RawH2, SETTINGS},
         reply::Reply,
         requests::prompt,
-        signal::Meter,
+        signal::{Meter, Signal},
         soon,
         vllm::Vllm,
         wire,
@@ -140,6 +140,7 @@ async fn a_tonic_client_that_pauses_for_fifty_thousand_tokens_gets_them_all() {
     let adapter = Adapter::before(format!("http://{address}/v1").parse().unwrap())
         .start()
         .await;
+    let written = Signal::new();
     let upstream = async {
         let (mut stream, _address) = listener.accept().await.unwrap();
         stream.set_nodelay(true).unwrap();
@@ -158,13 +159,15 @@ async fn a_tonic_client_that_pauses_for_fifty_thousand_tokens_gets_them_all() {
         }
         let end = format!("data: {}\n\ndata: [DONE]\n\n", wire::finish("stop"));
         stream.write_all(end.as_bytes()).await.unwrap();
+        written.give();
         stream
     };
     let caller = async {
         let mut client = adapter.client();
         let stream = client.stream_generate(prompt("x")).await.unwrap();
         let mut stream = stream.into_inner();
-        tokio::time::sleep(pause).await;
+        // The pause is over when all has been sent, however long a busy machine takes for it.
+        written.given_at_last().await;
         let mut n_tokens = 0;
         let mut n_events = 0;
         while let Some(event) = stream.message().await.unwrap() {
