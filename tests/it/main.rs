@@ -4,6 +4,11 @@
 //! - `demo`: the simulated vLLM speaks as the recorded one, and answers through the adapter.
 //! - `recordings`: what a real vLLM sent, whole, cut in two and cut off.
 //! - `scripted_upstream`: the upstream of the other tests does what its script says.
+//! - `caller_faults`: callers that leave, or whose time is over.
+//! - `slow_callers`: callers that read slowly or never, and messages that are too large.
+//! - `hostile_input`: what callers and upstreams send to mislead, and what must never be seen.
+//! - `network_faults`: the network between caller and adapter, and the host's limits.
+//! - `process_faults`: the process: its end, its upstream's restart, memory.
 //! - `server_settings`: what a connection offers, and how much it takes.
 //! - `server_calls`: what every call gets, whatever it asks for.
 //! - `server_hostile`: callers that send what no client sends, or nothing.
@@ -24,7 +29,10 @@
     clippy::large_futures,
     clippy::panic,
     clippy::print_stderr,
+    clippy::print_stdout,
     clippy::string_slice,
+    clippy::too_many_lines,
+    clippy::type_complexity,
     clippy::unwrap_used,
     clippy::wildcard_enum_match_arm,
     dead_code,
@@ -33,7 +41,11 @@
 )]
 
 mod architecture;
+mod caller_faults;
 mod demo;
+mod hostile_input;
+mod network_faults;
+mod process_faults;
 mod recordings;
 mod scripted_upstream;
 mod server_calls;
@@ -42,6 +54,7 @@ mod server_hostile;
 mod server_process;
 mod server_settings;
 mod server_upstream;
+mod slow_callers;
 mod support;
 mod upstream_connections;
 mod upstream_ends;
