@@ -71,7 +71,7 @@ pub(crate) enum Malformed {
 
 // === impl Refusal ===
 
-/// Without the message, which may repeat the caller's prompt.
+/// Without the message, which may repeat the caller's prompt or a key.
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.status)?;
@@ -80,7 +80,7 @@ impl fmt::Display for Refusal {
                 let param = error.param.as_deref().unwrap_or("no field");
                 write!(f, ", {:?} about {param:?}", error.kind)
             }
-            ErrorBody::Gate(word) => write!(f, ", {word:?}"),
+            ErrorBody::Gate(_) => f.write_str(", before any route"),
             ErrorBody::Detail => f.write_str(", by vLLM's router"),
             ErrorBody::Foreign => f.write_str(", not in vLLM's words"),
         }
