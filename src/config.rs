@@ -99,6 +99,8 @@ pub struct Policy {
     pub extension_keys: BTreeSet<String>,
     /// Hosts that media URLs may name, in lower case; `*` is any. `data` URLs are always allowed.
     pub media_hosts: BTreeSet<String>,
+    /// Most bytes of sound to transcribe.
+    pub max_audio_bytes: usize,
 }
 
 /// How the log is written.
@@ -142,3 +144,6 @@ impl fmt::Display for Faults {
 }
 
 impl std::error::Error for Faults {}
+
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,7 @@
 use std::{
     error::Error,
     io::{self, Write},
+    net::SocketAddr,
     process::ExitCode,
 };
 
@@ -73,23 +74,25 @@ async fn serve(mut config: Config, command: Option<Command>) -> Result<(), Box<d
         .await
         .map_err(|error| format!("cannot listen on {listen}: {error}"))?;
     let address = listener.local_addr()?;
-    let upstream = match command {
-        Some(Command::Demo) => Some(demo::Upstream::bind().await?),
+    let demo = match command {
+        Some(Command::Demo) => {
+            let upstream = demo::Upstream::bind().await?;
+            config.upstream.base_url = upstream.base_url();
+            say_how_to_call(address)?;
+            Some(upstream)
+        }
         None => None,
     };
-    if let Some(upstream) = &upstream {
-        config.upstream.base_url = upstream.base_url();
-        say(&demo::grpcurl_lines(address))?;
-    }
     tracing::info!(%address, upstream = %config.upstream.base_url, "serving gRPC");
     let served = server::serve(listener, config, stop);
-    match upstream {
-        None => Ok(served.await?),
+    match demo {
+        None => served.await?,
         Some(upstream) => tokio::select! {
-            served = served => Ok(served?),
+            served = served => served?,
             never = upstream.run() => match never {},
         },
     }
+    Ok(())
 }
 
 /// Yields at each SIGTERM and SIGINT.
@@ -120,10 +123,11 @@ fn raise_descriptor_limit() {
 }
 
 /// Prints what to type next, ready to paste.
-fn say(lines: &str) -> io::Result<()> {
-    write!(
-        io::stdout().lock(),
-        "In another terminal:\n\n{lines}\n\nCtrl-C ends it.\n"
+fn say_how_to_call(address: SocketAddr) -> io::Result<()> {
+    let lines = demo::grpcurl_lines(address);
+    writeln!(
+        io::stdout(),
+        "In another terminal:\n\n{lines}\nCtrl-C ends it."
     )
 }
 

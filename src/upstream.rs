@@ -5,11 +5,16 @@
 mod body;
 mod client;
 mod connection;
+mod content;
 pub(crate) mod error;
 mod events;
+mod known;
 mod pool;
-mod version;
+mod route;
 
+pub(crate) use body::Json;
 pub(crate) use client::{Client, Headers, SetupError};
+pub(crate) use content::Content;
 pub(crate) use error::{Chain, Error, Refusal};
 pub(crate) use events::Events;
+pub(crate) use route::Route;

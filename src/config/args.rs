@@ -7,7 +7,9 @@ use std::{
     path::Path,
 };
 
-use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{
+    ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand, builder::BoolishValueParser,
+};
 use secrecy::SecretString;
 use url::Url;
 
@@ -137,7 +139,7 @@ pub struct Args {
         value_name = "DURATION"
     )]
     drain_delay: String,
-    /// Time after that until running calls are ended.
+    /// Time after that until running calls are ended; a second signal ends them at once.
     #[arg(
         long,
         env = "ADAPTER_DRAIN_TIMEOUT",
@@ -236,6 +238,15 @@ pub struct Args {
         value_name = "SIZE"
     )]
     max_body_bytes: String,
+    /// Largest sound to transcribe. vLLM takes 25 MiB unless its environment says otherwise.
+    #[arg(
+        long,
+        env = "ADAPTER_MAX_AUDIO_BYTES",
+        default_value = "25MiB",
+        global = true,
+        value_name = "SIZE"
+    )]
+    max_audio_bytes: String,
     /// Time after which an idle connection to the upstream is dropped; vLLM closes it after 5s.
     #[arg(
         long,
@@ -247,7 +258,13 @@ pub struct Args {
     upstream_idle_timeout: String,
 
     /// Serves no reflection, which grpcurl and the like ask for the contract.
-    #[arg(long, env = "ADAPTER_NO_REFLECTION", action = ArgAction::SetTrue, global = true)]
+    #[arg(
+        long,
+        env = "ADAPTER_NO_REFLECTION",
+        action = ArgAction::SetTrue,
+        value_parser = BoolishValueParser::new(),
+        global = true
+    )]
     no_reflection: bool,
     /// What to log, as `warn`, `info` or `vllm_grpc_adapter=debug`.
     #[arg(
@@ -259,7 +276,13 @@ pub struct Args {
     )]
     log: String,
     /// Logs one JSON object a line.
-    #[arg(long, env = "ADAPTER_LOG_JSON", action = ArgAction::SetTrue, global = true)]
+    #[arg(
+        long,
+        env = "ADAPTER_LOG_JSON",
+        action = ArgAction::SetTrue,
+        value_parser = BoolishValueParser::new(),
+        global = true
+    )]
     log_json: bool,
 }
 
@@ -297,7 +320,9 @@ pub(super) fn check(args: Args) -> Result<Config, Faults> {
         json: args.log_json,
     });
     let server = server(&args, &mut faults);
-    let policy = Policy {
+    let max_audio_bytes = faults.keep("max-audio-bytes", value::bytes(&args.max_audio_bytes));
+    let policy = |max_audio_bytes| Policy {
+        max_audio_bytes,
         default_model: args.default_model.filter(|model| !model.is_empty()),
         extra_body_keys: names(args.allow_extra_body),
         extension_keys: names(args.allow_extensions),
@@ -306,13 +331,13 @@ pub(super) fn check(args: Args) -> Result<Config, Faults> {
             .map(|host| host.to_ascii_lowercase())
             .collect(),
     };
-    let whole = || {
+    let whole = move || {
         Some(Config {
             listen: listen?,
             server: server?,
             upstream: upstream?,
             limits: limits?,
-            policy,
+            policy: policy(max_audio_bytes?),
             log: log?,
         })
     };

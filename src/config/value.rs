@@ -25,10 +25,21 @@ impl Collector {
     }
 }
 
+/// Longest duration: far beyond any use, and near enough that no clock overflows.
+const MAX_DURATION: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
 /// A duration with its unit, as `2s` or `1m 30s`, above zero.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
-    match humantime::parse_duration(text) {
+    match duration_or_zero(text) {
         Ok(Duration::ZERO) => Err(format!("{text:?} is no time at all")),
+        read => read,
+    }
+}
+
+/// A duration that may be zero.
+pub(super) fn duration_or_zero(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(duration) if duration > MAX_DURATION => Err(format!("{text:?} is more than a year")),
         Ok(duration) => Ok(duration),
         Err(_) => Err(format!(
             "{text:?} is not a duration with a unit, as 500ms, 2s or 5m"
@@ -36,30 +47,14 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// A duration that may be zero.
-pub(super) fn duration_or_zero(text: &str) -> Result<Duration, String> {
-    match humantime::parse_duration(text) {
-        Ok(duration) => Ok(duration),
-        Err(_) => Err(format!(
-            "{text:?} is not a duration with a unit, as 0s, 2s or 5m"
-        )),
-    }
-}
-
-/// A duration, or `off`.
+/// A duration above zero, or `off`.
 pub(super) fn duration_or_off(text: &str) -> Result<Option<Duration>, String> {
     if text == "off" {
         return Ok(None);
     }
-    match humantime::parse_duration(text) {
-        Ok(Duration::ZERO) => Err(format!(
-            "{text:?} is no time at all; write `off` to switch it off"
-        )),
-        Ok(duration) => Ok(Some(duration)),
-        Err(_) => Err(format!(
-            "{text:?} is neither `off` nor a duration with a unit, as 500ms, 2s or 5m"
-        )),
-    }
+    duration(text)
+        .map(Some)
+        .map_err(|fault| format!("{fault}; `off` switches it off"))
 }
 
 /// A size in bytes, as `32MiB` or `4096`, above zero.
@@ -97,6 +92,8 @@ mod tests {
             ("1m 30s", Some(90_000)),
             ("2", None),
             ("0s", None),
+            ("2years", None),
+            ("18446744073709551615s", None),
         ];
         for (text, millis) in read {
             assert_eq!(

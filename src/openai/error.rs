@@ -10,7 +10,9 @@ pub(crate) enum ErrorBody {
     Engine(EngineError),
     /// `{"error":"…"}`: vLLM's key check and its scaling, which run before any route.
     Gate(String),
-    /// Anything else: FastAPI's `{"detail":…}`, a proxy's page, nothing. It is not the engine's word.
+    /// `{"detail":"…"}`: vLLM's router (FastAPI), which has no such route or method.
+    Detail,
+    /// Anything else: a proxy's page, nothing. It is not vLLM's word.
     Foreign,
 }
 
@@ -38,6 +40,8 @@ struct Envelope<'a> {
     #[serde(borrow)]
     error: Option<&'a RawValue>,
     object: Option<String>,
+    #[serde(borrow)]
+    detail: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -61,6 +65,12 @@ impl ErrorBody {
         match envelope.error {
             Some(error) => Self::read_error(error.get()),
             None if envelope.object.as_deref() == Some("error") => Self::read_fields(body),
+            None if envelope
+                .detail
+                .is_some_and(|detail| detail.get().starts_with('"')) =>
+            {
+                Self::Detail
+            }
             None => Self::Foreign,
         }
     }
@@ -92,7 +102,7 @@ impl ErrorBody {
                 code: Some(Code::Status(status)),
                 ..
             }) => Some(*status),
-            Self::Engine(_) | Self::Gate(_) | Self::Foreign => None,
+            Self::Engine(_) | Self::Gate(_) | Self::Detail | Self::Foreign => None,
         }
     }
 }
@@ -122,7 +132,7 @@ mod tests {
 
     #[test]
     fn every_shape_is_read() {
-        let rows: [(&str, ErrorBody); 11] = [
+        let rows: [(&str, ErrorBody); 12] = [
             // vLLM since 0.10.1.
             (
                 r#"{"error":{"message":"m","type":"BadRequestError","param":"stop","code":400}}"#,
@@ -158,7 +168,8 @@ mod tests {
                 r#"{"error":"Unauthorized"}"#,
                 ErrorBody::Gate("Unauthorized".to_owned()),
             ),
-            (r#"{"detail":"Not Found"}"#, ErrorBody::Foreign),
+            (r#"{"detail":"Not Found"}"#, ErrorBody::Detail),
+            (r#"{"detail":[{"loc":["body"]}]}"#, ErrorBody::Foreign),
             (r#"{"error":7}"#, ErrorBody::Foreign),
             ("<html>502</html>", ErrorBody::Foreign),
             ("", ErrorBody::Foreign),

@@ -214,25 +214,15 @@ pub(crate) struct JsonSchema {
     pub(crate) schema: Json,
 }
 
-/// `StructuredOutputsParams`: one constraint, and options.
+/// `StructuredOutputsParams`: one constraint of those that have no `response_format`.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct StructuredOutputs {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) json: Option<Json>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) json_object: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) regex: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) choice: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) grammar: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) disable_any_whitespace: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) disable_additional_properties: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) whitespace_pattern: Option<String>,
 }
 
 /// A turn of a chat.

@@ -80,7 +80,7 @@ pub(super) async fn answer(
     });
     let response = match answered.await {
         Ok(response) => response,
-        Err(error) => caller.status(&error, false).into_http(),
+        Err(error) => caller.status(&error).into_http(),
     };
     Ok(caller.finish(response))
 }
@@ -133,8 +133,8 @@ fn takes_many_messages(path: &str) -> bool {
 // === impl Caller ===
 
 impl Caller {
-    pub(super) fn status(&self, error: &TransportError, is_partial: bool) -> Status {
-        error.status(&self.id, self.limits, is_partial)
+    pub(super) fn status(&self, error: &TransportError) -> Status {
+        error.status(&self.id, self.limits)
     }
 
     /// Says so in the log, where the panic itself has no id, and gives the error.
@@ -143,18 +143,8 @@ impl Caller {
         TransportError::Panicked
     }
 
-    /// Logs the end of a call that was dropped because its caller does not read.
-    pub(super) fn stalled(&self) {
-        tracing::warn!(
-            request_id = self.id.as_str(),
-            code = "ABORTED",
-            reason = "CLIENT_TOO_SLOW",
-            "cut a call whose caller does not read"
-        );
-    }
-
     /// Gives a bare status in headers or trailers its details.
-    pub(super) fn complete(&self, headers: &mut HeaderMap, is_partial: bool) {
+    pub(super) fn complete(&self, headers: &mut HeaderMap) {
         if headers.contains_key("grpc-status-details-bin") {
             return;
         }
@@ -167,11 +157,11 @@ impl Caller {
             message: bare.message().to_owned(),
         };
         // What is there stays where the status cannot be written, which its fixed texts rule out.
-        let _ = self.status(&error, is_partial).add_header(headers);
+        let _ = self.status(&error).add_header(headers);
     }
 
     fn finish(self, mut response: Response<Body>) -> Response<ResponseBody> {
-        self.complete(response.headers_mut(), false);
+        self.complete(response.headers_mut());
         let id = self.id.as_header().clone();
         response.headers_mut().insert(REQUEST_ID, id);
         response.map(|body| ResponseBody::new(body, self))

@@ -1,6 +1,7 @@
 //! One connection, from its preface to its last call.
 
 use std::{
+    future::poll_fn,
     io,
     pin::{Pin, pin},
     sync::{
@@ -138,6 +139,7 @@ pub(super) async fn serve(stream: TcpStream, shared: Arc<Shared>) {
                 }
                 return;
             }
+            never = poll_fn(|cx| streams.poll_reap(cx)) => match never {},
             Some(step) = steps.next() => match step {
                 Step::GoAway => connection.as_mut().graceful_shutdown(),
                 Step::End(ending) => streams.end(ending),

@@ -114,7 +114,9 @@ fn set_options(stream: &TcpStream, config: &config::Server) -> io::Result<()> {
         return Ok(());
     };
     let socket = SockRef::from(stream);
-    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(interval))?;
+    // The kernel counts in seconds.
+    let idle = interval.max(Duration::from_secs(1));
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(idle))?;
     #[cfg(target_os = "linux")]
     socket.set_tcp_user_timeout(Some(interval + config.keepalive_timeout))?;
     Ok(())

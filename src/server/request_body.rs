@@ -57,7 +57,7 @@ impl RequestBody {
     }
 
     fn fail<T>(&self, error: &TransportError) -> Poll<Option<Result<T, Status>>> {
-        Poll::Ready(Some(Err(self.caller.status(error, false))))
+        Poll::Ready(Some(Err(self.caller.status(error))))
     }
 
     /// Ready once nothing has come for too long. A method that takes several messages may pause after the first.

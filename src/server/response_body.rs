@@ -11,10 +11,7 @@ use http_body::Frame;
 use tonic::{Status, body::Body};
 
 use super::calls::{Caller, caught};
-use crate::{
-    service::transport_error::TransportError,
-    telemetry::call::{self, Ending},
-};
+use crate::{service::transport_error::TransportError, telemetry::call};
 
 /// Ends with trailers where the server ends the call or the service panics; tells how far the caller reads.
 #[derive(Debug)]
@@ -22,7 +19,6 @@ pub(super) struct ResponseBody {
     /// `None` once the trailers have been given.
     body: Option<Body>,
     caller: Caller,
-    is_partial: bool,
 }
 
 // === impl ResponseBody ===
@@ -32,7 +28,6 @@ impl ResponseBody {
         Self {
             body: Some(body),
             caller,
-            is_partial: false,
         }
     }
 
@@ -40,7 +35,7 @@ impl ResponseBody {
     fn cut(&mut self, error: &TransportError) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         self.body = None;
         let mut trailers = HeaderMap::new();
-        let status = self.caller.status(error, self.is_partial);
+        let status = self.caller.status(error);
         Poll::Ready(Some(match status.add_header(&mut trailers) {
             Ok(()) => Ok(Frame::trailers(trailers)),
             Err(unwritten) => Err(unwritten),
@@ -72,9 +67,8 @@ impl http_body::Body for ResponseBody {
             return Poll::Ready(frame);
         };
         if let Some(trailers) = frame.trailers_mut() {
-            this.caller.complete(trailers, this.is_partial);
+            this.caller.complete(trailers);
         } else {
-            this.is_partial = true;
             call::handed_over();
         }
         Poll::Ready(Some(Ok(frame)))
@@ -84,13 +78,5 @@ impl http_body::Body for ResponseBody {
         self.body
             .as_ref()
             .is_none_or(http_body::Body::is_end_stream)
-    }
-}
-
-impl Drop for ResponseBody {
-    fn drop(&mut self) {
-        if self.body.is_some() && call::ending() == Some(Ending::CallerTooSlow) {
-            self.caller.stalled();
-        }
     }
 }

@@ -10,8 +10,14 @@ use tower::Service;
 use super::Error;
 use crate::{
     config::Config,
-    proto::{self, generation_service_server::GenerationServiceServer},
-    service::Generation,
+    proto::{
+        self, embedding_service_server::EmbeddingServiceServer,
+        generation_service_server::GenerationServiceServer,
+        model_service_server::ModelServiceServer, ranking_service_server::RankingServiceServer,
+        tokenization_service_server::TokenizationServiceServer,
+        transcription_service_server::TranscriptionServiceServer,
+    },
+    service::{Backend, Embedding, Generation, Models, Ranking, Tokenization, Transcription},
 };
 
 /// The services of the contract, by method path, with their health.
@@ -26,15 +32,31 @@ pub(super) struct Services {
 pub(super) fn services(
     config: &Config,
 ) -> Result<(Services, impl Future<Output = Infallible> + use<>), Error> {
-    let generation = Generation::new(config).map_err(|error| Error::Service(error.into()))?;
-    let upkeep = generation.upkeep();
+    let backend = Backend::new(config).map_err(|error| Error::Service(error.into()))?;
+    let upkeep = backend.upkeep();
     let server = &config.server;
-    let services = Services::new().add(
-        GenerationServiceServer::new(generation)
-            .max_decoding_message_size(server.max_request_bytes)
-            .max_encoding_message_size(server.max_response_bytes)
-            .accept_compressed(CompressionEncoding::Gzip),
-    );
+    /// A service with the limits that all have.
+    macro_rules! limited {
+        ($service:expr) => {
+            $service
+                .max_decoding_message_size(server.max_request_bytes)
+                .max_encoding_message_size(server.max_response_bytes)
+                .accept_compressed(CompressionEncoding::Gzip)
+        };
+    }
+    let embedding = EmbeddingServiceServer::new(Embedding::new(backend.clone()));
+    let generation = GenerationServiceServer::new(Generation::new(backend.clone()));
+    let models = ModelServiceServer::new(Models::new(backend.clone()));
+    let ranking = RankingServiceServer::new(Ranking::new(backend.clone()));
+    let tokenization = TokenizationServiceServer::new(Tokenization::new(backend.clone()));
+    let transcription = TranscriptionServiceServer::new(Transcription::new(backend));
+    let services = Services::new()
+        .add(limited!(embedding))
+        .add(limited!(generation))
+        .add(limited!(models))
+        .add(limited!(ranking))
+        .add(limited!(tokenization))
+        .add(limited!(transcription));
     Ok((services.finish(server.reflection)?, upkeep))
 }
 

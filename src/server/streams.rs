@@ -1,6 +1,7 @@
 //! The tasks of a connection's calls.
 
 use std::{
+    convert::Infallible,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
     task::{Context, Poll, ready},
@@ -68,6 +69,14 @@ impl Streams {
         Executor(Arc::downgrade(&self.0))
     }
 
+    /// Gives back the memory of calls that have ended. Pending, so that it is polled along with the connection.
+    pub(super) fn poll_reap(&self, cx: &mut Context<'_>) -> Poll<Infallible> {
+        let mut set = self.0.set();
+        // A panic is one of hyper's own, since a call's are caught, and the hook has told it.
+        while let Poll::Ready(Some(_ended)) = set.poll_join_next(cx) {}
+        Poll::Pending
+    }
+
     /// Ends what runs and what is still to come.
     pub(super) fn end(&self, ending: Ending) {
         // The first ending holds.
@@ -102,9 +111,7 @@ where
             signal: Arc::clone(&tasks.signal),
             stall: Stall::new(tasks.stall_timeout),
         };
-        let mut set = tasks.set();
-        while set.try_join_next().is_some() {}
-        set.spawn(call::scope(stream));
+        tasks.set().spawn(call::scope(stream));
     }
 }
 

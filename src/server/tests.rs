@@ -89,6 +89,7 @@ impl GenerationService for Scripted {
         let held = self.hold(request);
         let n_made = Arc::clone(&self.n_made);
         let script = async_stream::stream! {
+            crate::telemetry::call::delta_made();
             yield Ok(delta(1));
             // tonic sends what is made without a pause as one piece.
             tokio::task::yield_now().await;

@@ -67,6 +67,21 @@ impl Call {
             Err(error) => Err(observer.fail(&error)),
         }
     }
+
+    /// Ends a unary call, with its record.
+    pub(super) fn finish<T>(
+        mut self,
+        answer: Result<T, Error>,
+    ) -> Result<tonic::Response<T>, tonic::Status> {
+        match answer {
+            Ok(answer) => {
+                self.observer.responded();
+                self.observer.end();
+                Ok(tonic::Response::new(answer))
+            }
+            Err(error) => Err(self.observer.fail(&error)),
+        }
+    }
 }
 
 fn check_upstream(metadata: &MetadataMap) -> Result<(), Error> {

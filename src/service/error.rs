@@ -2,13 +2,13 @@
 
 mod message;
 mod refusal;
-mod report;
+pub(super) mod report;
 
 use tonic::{Code, Status};
 
 use crate::{
     service::deadline::{Expired, MalformedTimeout},
-    translate::{Input, InvalidAnswer, InvalidRequest, Needs},
+    translate::{InvalidAnswer, InvalidRequest, Needs, Origin},
     upstream,
 };
 use report::{Report, Retry};
@@ -34,6 +34,9 @@ pub(crate) enum Error {
     /// The upstream would ignore what the request asks for.
     #[error("the upstream is too old for {}", .0.field)]
     TooOld(Needs),
+    /// The upstream lists no such model.
+    #[error("no such model")]
+    UnknownModel,
     /// The upstream could not be asked, or did not answer as it should.
     #[error(transparent)]
     Upstream(#[from] upstream::Error),
@@ -48,8 +51,8 @@ pub(crate) struct Subject {
     pub(crate) request_id: String,
     /// The model that was asked for; empty for the default one.
     pub(crate) model: String,
-    /// The kind of input, which names the field of a prompt that is too long.
-    pub(crate) input: Input,
+    /// The request that the upstream's was made from, whose fields an error names.
+    pub(crate) origin: Origin,
     /// Deltas that the caller was sent before.
     pub(crate) deltas: u64,
     /// Whether the answer is streamed, so that its library cannot repeat it once it has begun.
@@ -123,6 +126,7 @@ impl Error {
                     needs.field, needs.version
                 ),
             ),
+            Self::UnknownModel => refusal::no_model(subject),
             Self::Upstream(error) => upstream_report(error, subject),
             Self::InvalidAnswer(invalid) => answer_report(*invalid),
         }
@@ -149,23 +153,10 @@ fn answer_report(invalid: InvalidAnswer) -> Report {
 fn upstream_report(error: &upstream::Error, subject: &Subject) -> Report {
     use upstream::Error;
     match error {
-        Error::Connect(_) => Report::new(
-            Code::Unavailable,
-            "UPSTREAM_CONNECT",
-            "the upstream cannot be reached",
-        ),
-        Error::Dns(_) => Report::new(
-            Code::Unavailable,
-            "UPSTREAM_DNS",
-            "the upstream's host is not known",
-        ),
-        Error::Tls(_) => Report::new(
-            Code::Unavailable,
-            "UPSTREAM_TLS",
-            "the upstream cannot be reached by TLS",
-        ),
-        Error::Reset(_) => Report::new(
-            Code::Unavailable,
+        Error::Connect(_) => unavailable("UPSTREAM_CONNECT", "the upstream cannot be reached"),
+        Error::Dns(_) => unavailable("UPSTREAM_DNS", "the upstream's host is not known"),
+        Error::Tls(_) => unavailable("UPSTREAM_TLS", "the upstream cannot be reached by TLS"),
+        Error::Reset(_) => unavailable(
             "UPSTREAM_RESET",
             "the upstream closed the connection before it answered",
         ),
@@ -192,8 +183,7 @@ fn upstream_report(error: &upstream::Error, subject: &Subject) -> Report {
             "the upstream sent nothing within the adapter's limit",
         )
         .with("limit_ms", limit.as_millis()),
-        Error::Stalled(limit) => Report::new(
-            Code::Unavailable,
+        Error::Stalled(limit) => unavailable(
             "UPSTREAM_STALLED",
             "the upstream fell silent in the midst of its answer",
         )
@@ -201,9 +191,12 @@ fn upstream_report(error: &upstream::Error, subject: &Subject) -> Report {
     }
 }
 
+fn unavailable(reason: &'static str, text: &str) -> Report {
+    Report::new(Code::Unavailable, reason, text)
+}
+
 fn truncated() -> Report {
-    Report::new(
-        Code::Unavailable,
+    unavailable(
         "UPSTREAM_STREAM_TRUNCATED",
         "the upstream's answer was cut off",
     )

@@ -3,13 +3,13 @@
 use tokio::time::Instant;
 use tonic::Code;
 
-use super::error::{Error, Subject};
-use crate::{
-    telemetry::{self, call::Ending},
-    upstream::Chain,
+use super::{
+    error::{Error, Subject},
+    transport_error::dropped,
 };
+use crate::upstream::Chain;
 
-/// Watches one call. Dropped before its end, it records why: the server ended it, or the caller left.
+/// Watches one call. Dropped before its end, it records that the caller left, or what else ended the call.
 #[derive(Debug)]
 pub(super) struct Observer {
     method: &'static str,
@@ -103,13 +103,7 @@ impl Observer {
 impl Drop for Observer {
     fn drop(&mut self) {
         if !self.is_over {
-            let (code, reason) = match telemetry::call::ending() {
-                None => (Code::Cancelled, "CALLER_CANCELLED"),
-                Some(Ending::Draining) => (Code::Unavailable, "DRAINING"),
-                Some(Ending::ConnectionAged) => (Code::Unavailable, "CONNECTION_AGED"),
-                Some(Ending::CallerTooSlow) => (Code::Aborted, "CLIENT_TOO_SLOW"),
-                Some(Ending::DeadlinePassed) => (Code::DeadlineExceeded, "DEADLINE"),
-            };
+            let (code, reason) = dropped();
             self.record(code, reason, None);
         }
     }

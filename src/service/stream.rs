@@ -10,9 +10,7 @@ use tokio::time::Sleep;
 use tokio_stream::Stream;
 
 use super::{call::Call, error::Error, pace::Pace};
-use crate::{
-    proto::StreamGenerateResponse, telemetry, translate::StreamTranslator, upstream::Events,
-};
+use crate::{telemetry, translate::ChunkTranslator, upstream::Events};
 
 /// Most events that are read ahead of the caller. They are there already: reading them together makes one write of
 /// many messages, and lets adjacent deltas be merged.
@@ -23,9 +21,9 @@ const MAX_READ_AHEAD_BYTES: usize = 16 << 10;
 
 /// The responses of one call, pulled by its caller: one who reads slowly slows the upstream, and one who leaves drops
 /// all of this, and with it the upstream's connection.
-pub(crate) struct Responses {
+pub(crate) struct Responses<T> {
     events: Events,
-    translator: StreamTranslator,
+    translator: T,
     timer: Option<Pin<Box<Sleep>>>,
     call: Call,
     state: State,
@@ -45,9 +43,9 @@ enum State {
     Over,
 }
 
-impl Responses {
+impl<T: ChunkTranslator> Responses<T> {
     /// The responses of an answer that has begun; what was translated of it comes first.
-    pub(super) fn new(events: Events, translator: StreamTranslator, call: Call) -> Self {
+    pub(super) fn new(events: Events, translator: T, call: Call) -> Self {
         let timer = call.deadline.timer().map(Box::pin);
         // A caller that does not read keeps this from being polled, and its deadline must hold all the same.
         if let Some(timer) = &timer {
@@ -99,28 +97,28 @@ impl Responses {
             .is_some_and(|timer| timer.as_mut().poll(context).is_ready())
     }
 
-    fn count(&mut self, response: &StreamGenerateResponse) {
-        use crate::proto::stream_generate_response::Event;
+    fn count(&mut self, response: &T::Response) {
         self.was_taken = true;
         self.pace.add(response);
         self.call.observer.responded();
-        if let Some(Event::Content(_) | Event::Reasoning(_) | Event::ToolCall(_)) = &response.event
-        {
+        if T::is_delta(response) {
             self.call.observer.subject.deltas += 1;
+            telemetry::call::delta_made();
         }
     }
 }
 
 /// Gives the translator the event that `events` is at, and tells its bytes.
-pub(super) fn take(events: &Events, translator: &mut StreamTranslator) -> Result<usize, Error> {
-    let chunk = events.chunk()?;
+pub(super) fn take(events: &Events, translator: &mut impl ChunkTranslator) -> Result<usize, Error> {
     let json = events.data()?;
-    translator.push(chunk, json)?;
+    if !translator.push_text(json)? {
+        translator.push(events.chunk()?, json)?;
+    }
     Ok(json.len())
 }
 
-impl Stream for Responses {
-    type Item = Result<StreamGenerateResponse, tonic::Status>;
+impl<T: ChunkTranslator + Unpin> Stream for Responses<T> {
+    type Item = Result<T::Response, tonic::Status>;
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();

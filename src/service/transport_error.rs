@@ -1,15 +1,14 @@
 //! The statuses of calls that end outside the service: cut by the server, or refused by tonic.
 
-use std::{borrow::Cow, collections::HashMap};
+use std::borrow::Cow;
 
 use tonic::{Code, Status};
-use tonic_types::{ErrorDetails, StatusExt};
 
-use super::request_id::RequestId;
-use crate::telemetry::call::Ending;
-
-/// Who gives the reasons; stands in every `ErrorInfo`.
-pub(crate) const DOMAIN: &str = "vllm-grpc-adapter";
+use super::{
+    error::{Subject, report::Report},
+    request_id::RequestId,
+};
+use crate::telemetry::call::{self, Ending};
 
 /// Why a call ends outside the service.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,39 +50,29 @@ struct Explanation {
 // === impl TransportError ===
 
 impl TransportError {
-    /// The status with its details; `is_partial` where a part of the response has been sent.
-    pub(crate) fn status(&self, id: &RequestId, limits: MessageLimits, is_partial: bool) -> Status {
-        let explanation = self.explain(limits);
-        let mut metadata = HashMap::new();
-        if is_partial {
-            metadata.insert("partial".to_owned(), "true".to_owned());
-        }
-        if let Some(limit) = explanation.limit {
-            metadata.insert("limit".to_owned(), limit.to_string());
-        }
-        let mut details = ErrorDetails::with_error_info(explanation.reason, DOMAIN, metadata);
-        details.set_request_info(id.as_str(), "");
-        Status::with_error_details(explanation.code, explanation.message, details)
+    /// The status with its details, which tell how much of a streamed response was made before.
+    pub(crate) fn status(&self, id: &RequestId, limits: MessageLimits) -> Status {
+        let Explanation {
+            code,
+            reason,
+            message,
+            limit,
+        } = self.explain(limits);
+        let report = Report::new(code, reason, message);
+        let report = match limit {
+            Some(limit) => report.with("limit", limit),
+            None => report,
+        };
+        report.into_status(&Subject {
+            request_id: id.as_str().to_owned(),
+            deltas: call::n_deltas(),
+            ..Subject::default()
+        })
     }
 
     fn explain(&self, limits: MessageLimits) -> Explanation {
         let (code, reason, message) = match self {
-            Self::Ended(Ending::Draining) => {
-                (Code::Unavailable, "DRAINING", "the server is stopping")
-            }
-            Self::Ended(Ending::ConnectionAged) => (
-                Code::Unavailable,
-                "CONNECTION_AGED",
-                "the connection reached its age",
-            ),
-            Self::Ended(Ending::CallerTooSlow) => {
-                (Code::Aborted, "CLIENT_TOO_SLOW", "the caller does not read")
-            }
-            Self::Ended(Ending::DeadlinePassed) => (
-                Code::DeadlineExceeded,
-                "DEADLINE",
-                "the call's deadline passed; generation has stopped",
-            ),
+            Self::Ended(ending) => ended(*ending),
             Self::Panicked => (Code::Internal, "ADAPTER_PANIC", "internal error"),
             Self::RequestTimeout => (
                 Code::DeadlineExceeded,
@@ -103,6 +92,35 @@ impl TransportError {
             message: message.into(),
             limit: None,
         }
+    }
+}
+
+fn ended(ending: Ending) -> (Code, &'static str, &'static str) {
+    match ending {
+        Ending::Draining => (Code::Unavailable, "DRAINING", "the server is stopping"),
+        Ending::ConnectionAged => (
+            Code::Unavailable,
+            "CONNECTION_AGED",
+            "the connection reached its age",
+        ),
+        Ending::CallerTooSlow => (Code::Aborted, "CLIENT_TOO_SLOW", "the caller does not read"),
+        Ending::DeadlinePassed => (
+            Code::DeadlineExceeded,
+            "DEADLINE",
+            "the call's deadline passed; generation has stopped",
+        ),
+    }
+}
+
+/// What the record says of a call that is dropped before its end: the server ended it, it panicked, or its caller left.
+pub(super) fn dropped() -> (Code, &'static str) {
+    match call::ending() {
+        Some(ending) => {
+            let (code, reason, _message) = ended(ending);
+            (code, reason)
+        }
+        None if std::thread::panicking() => (Code::Internal, "ADAPTER_PANIC"),
+        None => (Code::Cancelled, "CALLER_CANCELLED"),
     }
 }
 
@@ -269,6 +287,8 @@ fn reason_of(code: Code) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use tonic_types::StatusExt;
+
     use super::*;
 
     const LIMITS: MessageLimits = MessageLimits {
@@ -383,17 +403,19 @@ mod tests {
         }
     }
 
-    #[test]
-    fn the_details_say_which_call_it_was() {
+    #[tokio::test]
+    async fn the_details_say_which_call_it_was_and_how_far_it_came() {
         let id = RequestId::accept_or_make(None);
-        let status = TransportError::Ended(Ending::Draining).status(&id, LIMITS, true);
-        let details = status.get_error_details();
-        let reason = details.error_info().unwrap();
-        assert_eq!(
-            (reason.reason.as_str(), reason.domain.as_str()),
-            ("DRAINING", DOMAIN)
-        );
-        assert_eq!(reason.metadata["partial"], "true");
+        let call = async {
+            call::delta_made();
+            TransportError::Ended(Ending::Draining).status(&id, LIMITS)
+        };
+        let details = call::scope(call).await.get_error_details();
+        let error = details.error_info().unwrap();
+        assert_eq!(error.reason, "DRAINING");
+        assert_eq!(error.domain, "vllm-grpc-adapter");
+        assert_eq!(error.metadata["partial"], "true");
+        assert_eq!(error.metadata["deltas"], "1");
         assert_eq!(details.request_info().unwrap().request_id, id.as_str());
     }
 }

@@ -34,6 +34,8 @@ pub(crate) struct Call {
     n_frames: Cell<u64>,
     /// Whether the last of them still waits for the caller to read.
     is_blocked: Cell<bool>,
+    /// Deltas of text among them.
+    n_deltas: Cell<u64>,
 }
 
 /// Runs `future` as one call.
@@ -82,4 +84,15 @@ pub(crate) fn blocked_at() -> Option<u64> {
     CALL.try_with(|call| call.is_blocked.get().then(|| call.n_frames.get()))
         .ok()
         .flatten()
+}
+
+/// The service made a delta of the response.
+pub(crate) fn delta_made() {
+    let _ = CALL.try_with(|call| call.n_deltas.set(call.n_deltas.get().wrapping_add(1)));
+}
+
+/// Deltas of the response so far.
+pub(crate) fn n_deltas() -> u64 {
+    CALL.try_with(|call| call.n_deltas.get())
+        .unwrap_or_default()
 }

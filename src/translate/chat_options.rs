@@ -43,7 +43,7 @@ impl ChatOptions {
             documents,
             return_prompt_text,
         } = self;
-        let set: Vec<&str> = [
+        let set = [
             ("tools", !tools.is_empty()),
             ("tool_choice", tool_choice.is_some()),
             (
@@ -57,15 +57,9 @@ impl ChatOptions {
             ("continue_final_message", continue_final_message.is_some()),
             ("documents", !documents.is_empty()),
             ("return_prompt_text", return_prompt_text.is_some()),
-        ]
-        .into_iter()
-        .filter_map(|(field, is_set)| is_set.then_some(field))
-        .collect();
-        if set.is_empty() {
-            return Ok(());
-        }
+        ];
         let description = "belongs to a chat, and does not go with `completion`";
-        Err(InvalidRequest::together(&set, description))
+        InvalidRequest::refuse(&set, description)
     }
 
     /// A chat that has nothing but these.
@@ -105,19 +99,28 @@ impl ChatOptions {
 }
 
 /// vLLM adds the start of a turn unless told otherwise, and refuses to go on with a turn at the same time.
-fn add_generation_prompt(
+pub(super) fn add_generation_prompt(
     add: Option<bool>,
     continue_final_message: Option<bool>,
 ) -> Result<Option<bool>, InvalidRequest> {
+    check_turn(add, continue_final_message)?;
     match (add, continue_final_message) {
-        (Some(true), Some(true)) => {
-            let fields = ["add_generation_prompt", "continue_final_message"];
-            let description = "a turn cannot be begun and gone on with";
-            Err(InvalidRequest::together(&fields, description))
-        }
         (None, Some(true)) => Ok(Some(false)),
         (add, _) => Ok(add),
     }
+}
+
+/// A turn is begun, gone on with, or neither.
+pub(super) fn check_turn(
+    add_generation_prompt: Option<bool>,
+    continue_final_message: Option<bool>,
+) -> Result<(), InvalidRequest> {
+    if add_generation_prompt == Some(true) && continue_final_message == Some(true) {
+        let fields = ["add_generation_prompt", "continue_final_message"];
+        let description = "a turn cannot be begun and gone on with";
+        return Err(InvalidRequest::together(&fields, description));
+    }
+    Ok(())
 }
 
 fn documents(
@@ -131,9 +134,9 @@ fn documents(
     Ok(documents.into_iter().map(fields).collect())
 }
 
-/// Variables of the chat template. The template itself and how it is applied are not theirs to set: vLLM before 0.11.1
-/// let them (CVE-2025-61620, CVE-2025-62426).
-fn template_kwargs(kwargs: String) -> Result<Option<Json>, InvalidRequest> {
+/// Variables of the chat template. The template itself and how it is applied are not theirs to set, which vLLM 0.33
+/// refuses and older ones let happen.
+pub(super) fn template_kwargs(kwargs: String) -> Result<Option<Json>, InvalidRequest> {
     let field = "chat_template_kwargs_json";
     let Some(kwargs) = text(kwargs) else {
         return Ok(None);

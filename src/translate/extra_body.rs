@@ -71,9 +71,16 @@ pub(super) const TAKEN: &[&str] = &[
     "watermarking",
 ];
 
-/// The members of `extra_body_json`; none for an empty text.
+/// Whether a name is one of those fields of a generation.
+pub(super) fn is_taken(name: &str) -> bool {
+    TAKEN.binary_search(&name).is_ok()
+}
+
+/// The members of `extra_body_json`; none for an empty text. `is_taken` tells the fields that the contract or the
+/// adapter has.
 pub(super) fn members(
     text: String,
+    is_taken: impl Fn(&str) -> bool,
     allowed: &BTreeSet<String>,
 ) -> Result<BTreeMap<String, Json>, InvalidRequest> {
     if text.is_empty() {
@@ -82,13 +89,13 @@ pub(super) fn members(
     let object = json::object("extra_body_json", text, json::MAX_DEPTH)?;
     let members = json::members("extra_body_json", &object)?;
     for name in members.keys() {
-        check(name, allowed)?;
+        check(name, is_taken(name), allowed)?;
     }
     Ok(members)
 }
 
-fn check(name: &str, allowed: &BTreeSet<String>) -> Result<(), InvalidRequest> {
-    let because = if TAKEN.binary_search(&name).is_ok() {
+fn check(name: &str, is_taken: bool, allowed: &BTreeSet<String>) -> Result<(), InvalidRequest> {
+    let because = if is_taken {
         "has a typed field, or is set by the adapter"
     } else if !allowed.contains(name) {
         "is not among the keys that the operator allows (--allow-extra-body)"
@@ -123,14 +130,18 @@ mod tests {
     #[test]
     fn allowed_members_go_out_as_they_are() {
         let text = r#"{"vllm_xargs":{"b":1.0,"a":[2]}}"#;
-        let members = members(text.to_owned(), &allowed()).unwrap();
+        let members = members(text.to_owned(), is_taken, &allowed()).unwrap();
         assert_eq!(serde_json::to_string(&members).unwrap(), text);
     }
 
     #[test]
     fn nothing_adds_nothing() {
         for text in ["", "{}"] {
-            assert!(members(text.to_owned(), &allowed()).unwrap().is_empty());
+            assert!(
+                members(text.to_owned(), is_taken, &allowed())
+                    .unwrap()
+                    .is_empty()
+            );
         }
     }
 
@@ -149,7 +160,7 @@ mod tests {
             ("[]", "must be a JSON object"),
             ("{", "is not JSON"),
         ] {
-            let invalid = members(text.to_owned(), &allowed()).unwrap_err();
+            let invalid = members(text.to_owned(), is_taken, &allowed()).unwrap_err();
             let violation = &invalid.violations()[0];
             assert_eq!(violation.field, "extra_body_json");
             assert!(violation.description.contains(says), "{text}: {invalid}");

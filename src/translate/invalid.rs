@@ -39,6 +39,16 @@ impl InvalidRequest {
         }
     }
 
+    /// Refuses those fields that are set, if any is.
+    pub(crate) fn refuse(fields: &[(&str, bool)], description: &str) -> Result<(), Self> {
+        let set = fields.iter().filter(|(_, is_set)| *is_set);
+        let set: Vec<&str> = set.map(|(field, _)| *field).collect();
+        if set.is_empty() {
+            return Ok(());
+        }
+        Err(Self::together(&set, description))
+    }
+
     /// The same, below a field: `image` becomes `parts[0].image`.
     pub(crate) fn within(mut self, outer: &str) -> Self {
         for violation in &mut self.violations {

@@ -25,10 +25,9 @@ pub(super) fn token_logprobs(
     let mut offsets = Column::new(logprobs.text_offset, tokens.len())?;
     let entry = |token| {
         let (token, token_id) = token_or_id(token, asked);
-        let top = tops
-            .next()
-            .flatten()
-            .map_or_else(Vec::new, |Entries(top)| top);
+        // vLLM 0.33 lists the token itself here even where no others were asked for; in a chat it lists none then.
+        let top = tops.next().flatten().filter(|_| asked.top_logprobs);
+        let top = top.map_or_else(Vec::new, |Entries(top)| top);
         proto::TokenLogprob {
             token,
             token_id,

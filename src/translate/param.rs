@@ -1,11 +1,11 @@
-//! Which field of a request vLLM's error is about.
+//! Which field of a generation's request vLLM's error is about.
 
 use super::Input;
 
 /// The path of the field that vLLM calls `param`, as `messages[0].content` of `body.messages.0.content`.
 ///
 /// `None` where the adapter itself made that field, and for names that the contract does not know.
-pub(crate) fn field_path(param: &str, input: Input) -> Option<String> {
+pub(super) fn field_path(param: &str, input: Input) -> Option<String> {
     let param = param.strip_prefix("body.").unwrap_or(param);
     let (name, rest) = param.split_once('.').unwrap_or((param, ""));
     let field = match name {
@@ -32,7 +32,7 @@ pub(crate) fn field_path(param: &str, input: Input) -> Option<String> {
 }
 
 /// Whether the adapter itself made the field that vLLM calls `param`, so that no caller can mend it.
-pub(crate) fn is_own(param: &str) -> bool {
+pub(super) fn is_own(param: &str) -> bool {
     let param = param.strip_prefix("body.").unwrap_or(param);
     let name = param.split('.').next().unwrap_or(param);
     matches!(name, "stream" | "stream_options" | "request_id")

@@ -1,24 +1,21 @@
 //! A whole request: the contract's fields, each once, become the body that vLLM takes.
 
-use std::collections::BTreeMap;
-
 use crate::{
     config::Policy,
-    openai::request::{
-        ChatRequest, CompletionRequest, Json, Message, RepetitionDetection, Request, Shared,
-        StreamOptions,
-    },
+    openai::request::{RepetitionDetection, Request, Shared, StreamOptions},
     proto::{self, TruncationSide},
 };
 
 use super::{
-    Asked, Input, InvalidRequest, Needs, chat,
+    Asked, Input, InvalidRequest, Needs,
+    body::Body,
+    chat,
     chat_options::ChatOptions,
     extra_body,
-    input::{self, Source},
+    input::Source,
     sampling::{self, Logprobs},
     structured::{self, Form},
-    text, tools,
+    text,
 };
 
 /// Whether the answer is streamed.
@@ -203,7 +200,11 @@ pub(crate) fn request(
     logprobs.check(&shared)?;
     check_stream(&shared, mode, input)?;
     sampling::check(&shared, input)?;
-    let extra_body = extra_body::members(extra_body_json, &policy.extra_body_keys)?;
+    let extra_body = extra_body::members(
+        extra_body_json,
+        extra_body::is_taken,
+        &policy.extra_body_keys,
+    )?;
     let body = Body {
         shared,
         logprobs,
@@ -223,54 +224,6 @@ pub(crate) fn request(
         needs,
     })
 }
-
-/// A body that lacks its input.
-struct Body {
-    shared: Shared,
-    logprobs: Logprobs,
-    extra_body: BTreeMap<String, Json>,
-}
-
-// === impl Body ===
-
-impl Body {
-    fn chat(self, messages: Vec<Message>, options: ChatOptions) -> Result<Request, InvalidRequest> {
-        let is_constrained =
-            self.shared.response_format.is_some() || self.shared.structured_outputs.is_some();
-        let chat = ChatRequest {
-            messages,
-            shared: self.shared,
-            logprobs: self.logprobs.logprobs,
-            top_logprobs: self.logprobs.top_logprobs,
-            extra_body: self.extra_body,
-            ..options.into_request()?
-        };
-        if is_constrained && chat.tool_choice.as_ref().is_some_and(tools::forces_a_call) {
-            // By the form, vLLM would refuse both or drop the form in silence.
-            let fields = ["structured_output", "tool_choice"];
-            let description = "a call that has to be made leaves no room for another form";
-            return Err(InvalidRequest::together(&fields, description));
-        }
-        Ok(Request::Chat(Box::new(chat)))
-    }
-
-    fn completion(self, input: proto::CompletionInput) -> Result<Request, InvalidRequest> {
-        let proto::CompletionInput {
-            text,
-            token_ids,
-            suffix,
-        } = input;
-        Ok(Request::Completion(Box::new(CompletionRequest {
-            prompt: input::prompt(text, token_ids)?,
-            shared: self.shared,
-            suffix: self::text(suffix),
-            logprobs: self.logprobs.in_completion(),
-            extra_body: self.extra_body,
-        })))
-    }
-}
-
-// === The fields ===
 
 /// What vLLM cannot give while it streams.
 fn check_stream(shared: &Shared, mode: Mode, input: Input) -> Result<(), InvalidRequest> {
@@ -315,7 +268,8 @@ fn repetition_detection(detection: proto::RepetitionDetection) -> RepetitionDete
     }
 }
 
-fn truncation_side(side: i32) -> Result<Option<&'static str>, InvalidRequest> {
+/// The end that is cut off; `None` for the upstream's default.
+pub(super) fn truncation_side(side: i32) -> Result<Option<&'static str>, InvalidRequest> {
     match TruncationSide::try_from(side) {
         Ok(TruncationSide::Unspecified) => Ok(None),
         Ok(TruncationSide::Left) => Ok(Some("left")),

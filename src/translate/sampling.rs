@@ -29,6 +29,32 @@ pub(super) struct Logprobs {
     pub(super) top_logprobs: Option<i32>,
 }
 
+/// What changes how likely a token is, for every service that generates.
+#[derive(Clone, Copy)]
+pub(super) struct Probabilities {
+    pub(super) temperature: Option<f64>,
+    pub(super) top_p: Option<f64>,
+    pub(super) min_p: Option<f64>,
+    pub(super) frequency_penalty: Option<f64>,
+    pub(super) presence_penalty: Option<f64>,
+    pub(super) repetition_penalty: Option<f64>,
+}
+
+// === impl Probabilities ===
+
+impl Probabilities {
+    pub(super) fn check(self) -> Result<(), InvalidRequest> {
+        let above_zero = (Bound::Excluded(0.0), Bound::Unbounded);
+        let above_zero_to_one = (Bound::Excluded(0.0), Bound::Included(1.0));
+        number("temperature", self.temperature, 0.0..=2.0)?;
+        number("top_p", self.top_p, above_zero_to_one)?;
+        number("min_p", self.min_p, 0.0..=1.0)?;
+        number("frequency_penalty", self.frequency_penalty, -2.0..=2.0)?;
+        number("presence_penalty", self.presence_penalty, -2.0..=2.0)?;
+        number("repetition_penalty", self.repetition_penalty, above_zero)
+    }
+}
+
 // === impl Logprobs ===
 
 impl Logprobs {
@@ -68,14 +94,15 @@ pub(super) fn check(shared: &Shared, input: Input) -> Result<(), InvalidRequest>
 }
 
 fn check_probabilities(shared: &Shared) -> Result<(), InvalidRequest> {
-    let above_zero = (Bound::Excluded(0.0), Bound::Unbounded);
-    let above_zero_to_one = (Bound::Excluded(0.0), Bound::Included(1.0));
-    number("temperature", shared.temperature, 0.0..=2.0)?;
-    number("top_p", shared.top_p, above_zero_to_one)?;
-    number("min_p", shared.min_p, 0.0..=1.0)?;
-    number("frequency_penalty", shared.frequency_penalty, -2.0..=2.0)?;
-    number("presence_penalty", shared.presence_penalty, -2.0..=2.0)?;
-    number("repetition_penalty", shared.repetition_penalty, above_zero)?;
+    let probabilities = Probabilities {
+        temperature: shared.temperature,
+        top_p: shared.top_p,
+        min_p: shared.min_p,
+        frequency_penalty: shared.frequency_penalty,
+        presence_penalty: shared.presence_penalty,
+        repetition_penalty: shared.repetition_penalty,
+    };
+    probabilities.check()?;
     number("length_penalty", shared.length_penalty, ..)?;
     if shared.length_penalty.is_some() && shared.use_beam_search != Some(true) {
         let description = "goes with `use_beam_search` only";
@@ -126,7 +153,12 @@ fn check_texts(shared: &Shared) -> Result<(), InvalidRequest> {
     none_empty("stop", &shared.stop)?;
     at_most("bad_words", shared.bad_words.len(), MAX_BAD_WORDS)?;
     none_empty("bad_words", &shared.bad_words)?;
-    let Some(salt) = &shared.cache_salt else {
+    check_salt(shared.cache_salt.as_deref())
+}
+
+/// What vLLM takes as a salt of its cache.
+pub(super) fn check_salt(salt: Option<&str>) -> Result<(), InvalidRequest> {
+    let Some(salt) = salt else {
         return Ok(());
     };
     let is_forbidden = |c| matches!(c, '@' | '/' | '\\' | '\0');
@@ -182,7 +214,7 @@ pub(super) fn token_ids(field: &str, token_ids: &[i32]) -> Result<(), InvalidReq
 }
 
 /// A whole number within a range.
-fn integer(
+pub(super) fn integer(
     field: &str,
     value: Option<i32>,
     range: impl RangeBounds<i32>,
@@ -194,7 +226,7 @@ fn integer(
 }
 
 /// A finite number within a range.
-fn number(
+pub(super) fn number(
     field: &str,
     value: Option<f64>,
     range: impl RangeBounds<f64>,
@@ -231,7 +263,8 @@ fn at_most(field: &str, count: usize, limit: usize) -> Result<(), InvalidRequest
     Err(InvalidRequest::new(field, description))
 }
 
-fn none_empty(field: &str, texts: &[String]) -> Result<(), InvalidRequest> {
+/// No text of a list is empty.
+pub(super) fn none_empty(field: &str, texts: &[String]) -> Result<(), InvalidRequest> {
     match texts.iter().position(String::is_empty) {
         None => Ok(()),
         Some(n) => Err(InvalidRequest::new(
@@ -240,3 +273,6 @@ fn none_empty(field: &str, texts: &[String]) -> Result<(), InvalidRequest> {
         )),
     }
 }
+
+#[cfg(test)]
+mod tests;

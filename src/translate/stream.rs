@@ -6,6 +6,7 @@ use super::{
     Asked, InvalidAnswer,
     extensions::{self, Extensions, Members},
     finish, logprobs,
+    pattern::{Match, Pattern},
     response::{choice_index, create_time, either},
     tool_calls::ToolCalls,
     usage,
@@ -18,10 +19,33 @@ use crate::{
     proto::{self, StreamGenerateResponse, stream_generate_response::Event},
 };
 
+/// Folds the chunks of one streamed answer into responses.
+pub(crate) trait ChunkTranslator {
+    /// What a caller is sent.
+    type Response: prost::Message;
+
+    /// Takes a chunk by its text alone, if it is mere text as chunks before it were; false if it has to be parsed.
+    fn push_text(&mut self, _json: &str) -> Result<bool, InvalidAnswer> {
+        Ok(false)
+    }
+
+    /// Takes a chunk; `json` is its text.
+    fn push(&mut self, chunk: Chunk<'_>, json: &str) -> Result<(), InvalidAnswer>;
+
+    /// Takes the end of the stream, which must be whole.
+    fn end(&mut self) -> Result<(), InvalidAnswer>;
+
+    /// The next response for the caller.
+    fn pop(&mut self) -> Option<Self::Response>;
+
+    /// Whether a response holds a piece of the answer's text or of its calls.
+    fn is_delta(response: &Self::Response) -> bool;
+}
+
 /// Turns the chunks of one answer into responses.
 ///
-/// [`push`](Self::push) a chunk, then take responses with [`pop`](Self::pop). Deltas that wait to be taken are merged
-/// with the next ones of their kind, so that a caller who reads slowly gets fewer and larger ones.
+/// Deltas that wait to be taken are merged with the next ones of their kind, so that a caller who reads slowly gets
+/// fewer and larger ones.
 #[derive(Debug)]
 pub(crate) struct StreamTranslator {
     asked: Asked,
@@ -29,6 +53,8 @@ pub(crate) struct StreamTranslator {
     /// The answer's id, from the first chunk on.
     id: Option<String>,
     choices: BTreeMap<i32, Choice>,
+    /// How chunks of mere text look in this stream; with several choices they differ in more than that.
+    pattern: Option<Pattern>,
     /// Held back to the end, since the last one counts.
     usage: Option<proto::Usage>,
     system_fingerprint: String,
@@ -44,25 +70,24 @@ struct Choice {
     is_finished: bool,
 }
 
-impl StreamTranslator {
-    /// Before the first chunk.
-    pub(crate) fn new(asked: Asked, request_id: String) -> Self {
-        Self {
-            asked,
-            request_id,
-            id: None,
-            choices: BTreeMap::new(),
-            usage: None,
-            system_fingerprint: String::new(),
-            extensions: Members::new(),
-            waiting: VecDeque::new(),
+impl ChunkTranslator for StreamTranslator {
+    type Response = StreamGenerateResponse;
+
+    fn push_text(&mut self, json: &str) -> Result<bool, InvalidAnswer> {
+        match self.pattern.as_ref().and_then(|pattern| pattern.find(json)) {
+            Some(Match::Content(text)) => self.tell_content(0, text)?,
+            Some(Match::Reasoning(text)) => self.tell_reasoning(0, text)?,
+            None => return Ok(false),
         }
+        Ok(true)
     }
 
-    /// Takes a chunk; `json` is its text.
-    pub(crate) fn push(&mut self, mut chunk: Chunk<'_>, json: &str) -> Result<(), InvalidAnswer> {
+    fn push(&mut self, mut chunk: Chunk<'_>, json: &str) -> Result<(), InvalidAnswer> {
         let Extensions { beside, choices } = extensions::pick(json, &self.asked.extension_keys)?;
         self.extensions.extend(beside);
+        if self.asked.choices == 1 && self.asked.extension_keys.is_empty() {
+            self.pattern = Pattern::of(&chunk, json).or(self.pattern.take());
+        }
         let mut extensions = choices.into_iter();
         self.start(&mut chunk);
         if let Some(fingerprint) = chunk.system_fingerprint {
@@ -85,8 +110,7 @@ impl StreamTranslator {
         Ok(())
     }
 
-    /// Takes the end of the stream: every choice must have finished.
-    pub(crate) fn end(&mut self) -> Result<(), InvalidAnswer> {
+    fn end(&mut self) -> Result<(), InvalidAnswer> {
         let n_finished = self
             .choices
             .values()
@@ -106,9 +130,32 @@ impl StreamTranslator {
         Ok(())
     }
 
-    /// The next response for the caller.
-    pub(crate) fn pop(&mut self) -> Option<StreamGenerateResponse> {
+    fn pop(&mut self) -> Option<StreamGenerateResponse> {
         self.waiting.pop_front()
+    }
+
+    fn is_delta(response: &StreamGenerateResponse) -> bool {
+        matches!(
+            response.event,
+            Some(Event::Content(_) | Event::Reasoning(_) | Event::ToolCall(_))
+        )
+    }
+}
+
+impl StreamTranslator {
+    /// Before the first chunk.
+    pub(crate) fn new(asked: Asked, request_id: String) -> Self {
+        Self {
+            asked,
+            request_id,
+            id: None,
+            choices: BTreeMap::new(),
+            pattern: None,
+            usage: None,
+            system_fingerprint: String::new(),
+            extensions: Members::new(),
+            waiting: VecDeque::new(),
+        }
     }
 
     /// The first chunk begins the answer.
@@ -154,10 +201,10 @@ impl StreamTranslator {
         let delta = choice.delta.unwrap_or_default();
         let tool_calls = delta.tool_calls.unwrap_or_default();
         if let Some(text) = either(delta.reasoning, delta.reasoning_content) {
-            self.tell_reasoning(index, text)?;
+            self.tell_reasoning(index, &text)?;
         }
         if let Some(text) = delta.content.or(choice.text) {
-            self.tell_content(index, text)?;
+            self.tell_content(index, &text)?;
         }
         for (position, call) in tool_calls.into_iter().enumerate() {
             self.tell_tool_call(index, position, call)?;
@@ -181,35 +228,35 @@ impl StreamTranslator {
         }
     }
 
-    fn tell_content(&mut self, choice_index: i32, text: Text<'_>) -> Result<(), InvalidAnswer> {
+    fn tell_content(&mut self, choice_index: i32, text: &str) -> Result<(), InvalidAnswer> {
         if text.is_empty() {
             return Ok(());
         }
         self.check_unfinished(choice_index)?;
         match self.waiting.back_mut().and_then(|last| last.event.as_mut()) {
             Some(Event::Content(last)) if last.choice_index == choice_index => {
-                last.text.push_str(&text)
+                last.text.push_str(text)
             }
             _ => self.tell(Event::Content(proto::ContentDelta {
                 choice_index,
-                text: text.into_owned(),
+                text: text.to_owned(),
             })),
         }
         Ok(())
     }
 
-    fn tell_reasoning(&mut self, choice_index: i32, text: Text<'_>) -> Result<(), InvalidAnswer> {
+    fn tell_reasoning(&mut self, choice_index: i32, text: &str) -> Result<(), InvalidAnswer> {
         if text.is_empty() {
             return Ok(());
         }
         self.check_unfinished(choice_index)?;
         match self.waiting.back_mut().and_then(|last| last.event.as_mut()) {
             Some(Event::Reasoning(last)) if last.choice_index == choice_index => {
-                last.text.push_str(&text)
+                last.text.push_str(text)
             }
             _ => self.tell(Event::Reasoning(proto::ReasoningDelta {
                 choice_index,
-                text: text.into_owned(),
+                text: text.to_owned(),
             })),
         }
         Ok(())

@@ -11,7 +11,7 @@ use crate::{
     proto::{StructuredOutput, structured_output::Constraint},
 };
 
-use super::{Input, InvalidRequest, json, text};
+use super::{Input, InvalidRequest, json};
 
 /// How deep a schema may nest: `MAX_STRUCTURED_OUTPUT_JSON_NESTING` of vLLM 0.33.
 const MAX_SCHEMA_DEPTH: usize = 64;
@@ -53,29 +53,18 @@ pub(super) struct Form {
 
 /// The form that an answer must have.
 pub(super) fn form(output: StructuredOutput, input: Input) -> Result<Form, InvalidRequest> {
-    let StructuredOutput {
-        constraint,
-        disable_any_whitespace,
-        disable_additional_properties,
-        whitespace_pattern,
-    } = output;
+    let StructuredOutput { constraint } = output;
     let Some(constraint) = constraint else {
         let description = "nothing is set; set the form that the answer must have";
         return Err(InvalidRequest::new("structured_output", description));
     };
-    let options = Options {
-        disable_any_whitespace,
-        disable_additional_properties,
-        whitespace_pattern: text(whitespace_pattern),
-    };
-    options.check(&constraint)?;
     match constraint {
         Constraint::JsonSchema(schema) => {
             let field = "structured_output.json_schema";
             let schema = json::object(field, schema, MAX_SCHEMA_DEPTH)?;
-            Ok(json_schema(schema, options, input))
+            Ok(json_schema(schema, input))
         }
-        Constraint::JsonObject(_) => Ok(json_object(options, input)),
+        Constraint::JsonObject(_) => Ok(json_object(input)),
         Constraint::Regex(regex) => self::regex(regex),
         Constraint::Choice(choice) => self::choice(choice.values),
         Constraint::Grammar(grammar) => self::grammar(grammar),
@@ -85,33 +74,19 @@ pub(super) fn form(output: StructuredOutput, input: Input) -> Result<Form, Inval
 
 // === The forms ===
 
-fn json_schema(schema: Json, options: Options, input: Input) -> Form {
-    if options.is_none_set() {
-        // vLLM wants a name and does nothing with it.
-        let json_schema = JsonSchema {
-            name: "answer",
-            schema,
-        };
-        let format = ResponseFormat::JsonSchema { json_schema };
-        return Form::response_format(format, "structured_output.json_schema", input);
-    }
-    let outputs = StructuredOutputs {
-        json: Some(schema),
-        ..options.into_outputs()
+fn json_schema(schema: Json, input: Input) -> Form {
+    // vLLM wants a name and does nothing with it.
+    let json_schema = JsonSchema {
+        name: "answer",
+        schema,
     };
-    Form::structured_outputs(outputs, "structured_output.json_schema")
+    let format = ResponseFormat::JsonSchema { json_schema };
+    Form::response_format(format, "structured_output.json_schema", input)
 }
 
-fn json_object(options: Options, input: Input) -> Form {
-    if options.is_none_set() {
-        let field = "structured_output.json_object";
-        return Form::response_format(ResponseFormat::JsonObject, field, input);
-    }
-    let outputs = StructuredOutputs {
-        json_object: Some(true),
-        ..options.into_outputs()
-    };
-    Form::structured_outputs(outputs, "structured_output.json_object")
+fn json_object(input: Input) -> Form {
+    let field = "structured_output.json_object";
+    Form::response_format(ResponseFormat::JsonObject, field, input)
 }
 
 fn regex(regex: String) -> Result<Form, InvalidRequest> {
@@ -166,8 +141,8 @@ fn structural_tag(tag: String, input: Input) -> Result<Form, InvalidRequest> {
         let description = "`type` must be `structural_tag`";
         return Err(InvalidRequest::new(field, description));
     }
-    let is_of_old = tag.contains_key("structures") && tag.contains_key("triggers");
-    if !tag.contains_key("format") && !is_of_old {
+    let is_of_old = !tag.contains_key("format");
+    if is_of_old && !(tag.contains_key("structures") && tag.contains_key("triggers")) {
         let description = "must have `format`, or `structures` and `triggers`";
         return Err(InvalidRequest::new(field, description));
     }
@@ -204,60 +179,6 @@ impl Form {
                 field,
                 version: STRUCTURED_OUTPUTS,
             }),
-        }
-    }
-}
-
-// === Options ===
-
-/// How JSON is written.
-struct Options {
-    disable_any_whitespace: Option<bool>,
-    disable_additional_properties: Option<bool>,
-    whitespace_pattern: Option<String>,
-}
-
-// === impl Options ===
-
-impl Options {
-    /// Only with the constraints that they mean something for; elsewhere vLLM would ignore them.
-    fn check(&self, constraint: &Constraint) -> Result<(), InvalidRequest> {
-        let (is_json, is_schema) = match constraint {
-            Constraint::JsonSchema(_) => (true, true),
-            Constraint::JsonObject(_) => (true, false),
-            Constraint::Regex(_)
-            | Constraint::Choice(_)
-            | Constraint::Grammar(_)
-            | Constraint::StructuralTagJson(_) => (false, false),
-        };
-        if self.disable_additional_properties.is_some() && !is_schema {
-            let field = "structured_output.disable_additional_properties";
-            return Err(InvalidRequest::new(field, "goes with `json_schema` only"));
-        }
-        let described = "goes with `json_schema` and `json_object` only";
-        if self.disable_any_whitespace.is_some() && !is_json {
-            let field = "structured_output.disable_any_whitespace";
-            return Err(InvalidRequest::new(field, described));
-        }
-        if self.whitespace_pattern.is_some() && !is_json {
-            let field = "structured_output.whitespace_pattern";
-            return Err(InvalidRequest::new(field, described));
-        }
-        Ok(())
-    }
-
-    fn is_none_set(&self) -> bool {
-        self.disable_any_whitespace.is_none()
-            && self.disable_additional_properties.is_none()
-            && self.whitespace_pattern.is_none()
-    }
-
-    fn into_outputs(self) -> StructuredOutputs {
-        StructuredOutputs {
-            disable_any_whitespace: self.disable_any_whitespace,
-            disable_additional_properties: self.disable_additional_properties,
-            whitespace_pattern: self.whitespace_pattern,
-            ..StructuredOutputs::default()
         }
     }
 }

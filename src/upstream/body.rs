@@ -61,10 +61,13 @@ pub(super) async fn json(response: Response<Body>, limit: usize) -> Result<Json,
         return Err(Error::Protocol(Malformed::ContentType(media_type)));
     }
     let body = read(response.into_body(), limit).await?;
-    match ErrorBody::read(&body) {
-        ErrorBody::Foreign => {}
-        told @ (ErrorBody::Engine(_) | ErrorBody::Gate(_)) => {
-            return Err(Error::from_error_body(told));
+    // A larger body is an answer, which need not be read twice to know it.
+    if body.len() <= MAX_ERROR_BYTES {
+        match ErrorBody::read(&body) {
+            ErrorBody::Foreign | ErrorBody::Detail => {}
+            told @ (ErrorBody::Engine(_) | ErrorBody::Gate(_)) => {
+                return Err(Error::from_error_body(told));
+            }
         }
     }
     match String::from_utf8(body) {

@@ -2,28 +2,28 @@
 
 use std::{convert::Infallible, time::Duration};
 
-use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, header};
-use http_body_util::Full;
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header,
+};
 use hyper_rustls::HttpsConnectorBuilder;
 use hyper_util::client::legacy::connect::HttpConnector;
 use secrecy::ExposeSecret;
-use serde::Serialize;
 use url::Url;
 
 use super::{
     body::{self, Json},
     connection::{BoxError, Connection, Connector},
+    content::{Content, Pieces},
     error::{Error, Malformed},
     events::Events,
+    known::Known,
     pool::{Body, Pool},
-    version::VersionCache,
+    route::Route,
 };
 use crate::{
     config,
     openai::{
         error::ErrorBody,
-        request,
         version::{Version, VersionResponse},
     },
 };
@@ -49,7 +49,9 @@ pub(crate) struct Client {
     base_url: Url,
     authorization: Option<HeaderValue>,
     limits: Limits,
-    version: VersionCache,
+    /// `None` where it told nothing that is a release of vLLM.
+    version: Known<Option<Version>>,
+    routes: Known<Vec<Route>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -100,28 +102,39 @@ impl Client {
                 max_event_bytes: upstream.max_event_bytes,
                 max_body_bytes: upstream.max_body_bytes,
             },
-            version: VersionCache::default(),
+            version: Known::default(),
+            routes: Known::default(),
         })
     }
 
-    /// Asks for a whole answer.
-    pub(crate) async fn generate(
+    /// Sends a request, and reads the whole answer.
+    pub(crate) async fn post(
         &self,
-        request: &request::Request,
+        route: Route,
+        content: Content,
         headers: &Headers,
     ) -> Result<Json, Error> {
-        let response = self.post(route(request), request, headers).await?;
+        let response = self.answered(route, content, headers).await?;
         body::json(response, self.limits.max_body_bytes).await
     }
 
-    /// Asks for a streamed answer, and waits for its first event.
+    /// Reads what stands at a route.
+    pub(crate) async fn get(&self, route: Route, headers: &Headers) -> Result<Json, Error> {
+        let mut request = self.request(Method::GET, route)?;
+        add(headers, request.headers_mut());
+        let response = body::successful(self.send(request).await?).await?;
+        body::json(response, self.limits.max_body_bytes).await
+    }
+
+    /// Sends a request, and waits for the first event of its streamed answer.
     pub(crate) async fn stream(
         &self,
-        request: &request::Request,
+        route: Route,
+        content: Content,
         headers: &Headers,
     ) -> Result<Events, Error> {
         let first = async {
-            let response = self.post(route(request), request, headers).await?;
+            let response = self.answered(route, content, headers).await?;
             let mut events = self.events(response).await?;
             let is_open = events.advance().await?;
             if is_open {
@@ -143,6 +156,11 @@ impl Client {
         self.version.get(Box::pin(self.ask_version())).await
     }
 
+    /// Those of [`Route::TELLING`] that the upstream has; none where that cannot be known.
+    pub(crate) async fn routes(&self) -> Vec<Route> {
+        self.routes.get(Box::pin(self.ask_routes())).await
+    }
+
     /// Closes connections that have been idle for too long; runs as long as the client is used.
     pub(crate) fn expire_idle(&self) -> impl Future<Output = Infallible> + Send + use<> {
         self.pool.clone().expire()
@@ -150,7 +168,7 @@ impl Client {
 
     async fn ask_version(&self) -> Option<Version> {
         let asked = async {
-            let request = self.request(Method::GET, self.root_url("version"), Bytes::new())?;
+            let request = self.request(Method::GET, Route::VERSION)?;
             let response = body::successful(self.send(request).await?).await?;
             body::json(response, MAX_VERSION_BYTES).await
         };
@@ -159,6 +177,26 @@ impl Client {
             .ok()?
             .ok()?;
         Version::parse(&json.read::<VersionResponse>().ok()?.version)
+    }
+
+    async fn ask_routes(&self) -> Vec<Route> {
+        let asked = async {
+            let mut routes = Vec::new();
+            for route in Route::TELLING {
+                // Each is for POST alone, so that asking costs nothing.
+                let response = self.send(self.request(Method::GET, route)?).await?;
+                let status = response.status();
+                let _told = body::error_body(response).await;
+                match status {
+                    StatusCode::METHOD_NOT_ALLOWED => routes.push(route),
+                    StatusCode::NOT_FOUND => {}
+                    _ => return Ok(Vec::new()),
+                }
+            }
+            Ok::<_, Error>(routes)
+        };
+        let routes = tokio::time::timeout(VERSION_TIMEOUT, asked).await;
+        routes.ok().and_then(Result::ok).unwrap_or_default()
     }
 
     async fn events(&self, response: Response<Body>) -> Result<Events, Error> {
@@ -171,7 +209,9 @@ impl Client {
             )),
             // vLLM up to 0.17 answers some errors so.
             "application/json" => match body::error_body(response).await {
-                ErrorBody::Foreign => Err(Error::Protocol(Malformed::ContentType(media_type))),
+                ErrorBody::Foreign | ErrorBody::Detail => {
+                    Err(Error::Protocol(Malformed::ContentType(media_type)))
+                }
                 told @ (ErrorBody::Engine(_) | ErrorBody::Gate(_)) => {
                     Err(Error::from_error_body(told))
                 }
@@ -180,28 +220,23 @@ impl Client {
         }
     }
 
-    /// Sends a JSON body to a route below the base URL.
-    async fn post(
+    /// Sends a request, and waits for the head of a good answer.
+    async fn answered(
         &self,
-        route: &str,
-        body: &impl Serialize,
+        route: Route,
+        content: Content,
         headers: &Headers,
     ) -> Result<Response<Body>, Error> {
-        let body =
-            serde_json::to_vec(body).map_err(|error| Error::Protocol(Malformed::Json(error)))?;
-        let mut request = self.request(Method::POST, self.route_url(route), body.into())?;
+        let mut request = self.request(Method::POST, route)?;
+        *request.body_mut() = content.body;
         let added = request.headers_mut();
-        added.insert(
-            header::CONTENT_TYPE,
-            HeaderValue::from_static("application/json"),
-        );
-        added.insert(X_REQUEST_ID, headers.request_id.clone());
-        added.extend(headers.trace.iter().cloned());
+        added.insert(header::CONTENT_TYPE, content.media_type);
+        add(headers, added);
         body::successful(self.send(request).await?).await
     }
 
     /// Sends a request by an idle connection or a new one.
-    async fn send(&self, request: Request<Full<Bytes>>) -> Result<Response<Body>, Error> {
+    async fn send(&self, request: Request<Pieces>) -> Result<Response<Body>, Error> {
         if let Some(connection) = self.pool.take() {
             match self.send_by(connection, request.clone()).await {
                 // vLLM closes idle connections, and may do so just when one is used again. Nothing was answered, and
@@ -218,7 +253,7 @@ impl Client {
     async fn send_by(
         &self,
         mut connection: Connection,
-        request: Request<Full<Bytes>>,
+        request: Request<Pieces>,
     ) -> Result<Response<Body>, Error> {
         let response = connection.send(request).await.map_err(Error::from_send)?;
         Ok(response.map(|body| Body::new(body, connection, self.pool.clone())))
@@ -234,18 +269,13 @@ impl Client {
         }
     }
 
-    /// A request in origin form, with the headers that all have.
-    fn request(
-        &self,
-        method: Method,
-        url: Url,
-        body: Bytes,
-    ) -> Result<Request<Full<Bytes>>, Error> {
-        let mut request = Request::new(Full::new(body));
+    /// A request in origin form without a body, with the headers that all have.
+    fn request(&self, method: Method, route: Route) -> Result<Request<Pieces>, Error> {
+        let mut request = Request::new(Pieces::default());
         *request.method_mut() = method;
-        *request.uri_mut() = uri(url.path())?;
+        *request.uri_mut() = uri(&route.path(self.base_url.path()))?;
         let headers: &mut HeaderMap = request.headers_mut();
-        let authority = url.authority();
+        let authority = self.base_url.authority();
         let host =
             HeaderValue::try_from(authority).map_err(|error| Error::Connect(error.into()))?;
         headers.insert(header::HOST, host);
@@ -255,36 +285,14 @@ impl Client {
         }
         Ok(request)
     }
-
-    /// The URL of a route below `/v1`.
-    fn route_url(&self, route: &str) -> Url {
-        let mut url = self.base_url.clone();
-        url.set_path(&format!(
-            "{}/{route}",
-            self.base_url.path().trim_end_matches('/')
-        ));
-        url
-    }
-
-    /// The URL of a route that stands beside `/v1`.
-    fn root_url(&self, route: &str) -> Url {
-        let mut url = self.base_url.clone();
-        let path = self.base_url.path().trim_end_matches('/');
-        url.set_path(&format!(
-            "{}/{route}",
-            path.strip_suffix("/v1").unwrap_or(path)
-        ));
-        url
-    }
 }
 
 const USER_AGENT: &str = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"));
 
-fn route(request: &request::Request) -> &'static str {
-    match request {
-        request::Request::Chat(_) => "chat/completions",
-        request::Request::Completion(_) => "completions",
-    }
+/// Adds the headers of a call.
+fn add(headers: &Headers, added: &mut HeaderMap) {
+    added.insert(X_REQUEST_ID, headers.request_id.clone());
+    added.extend(headers.trace.iter().cloned());
 }
 
 fn uri(text: &str) -> Result<Uri, Error> {

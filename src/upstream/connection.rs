@@ -17,7 +17,6 @@ use std::{
 use bytes::Bytes;
 use http::{Request, Response, Uri};
 use http_body::Body as _;
-use http_body_util::Full;
 use hyper::{
     body::Incoming,
     client::conn::http1::{self, SendRequest},
@@ -27,6 +26,8 @@ use hyper_rustls::{HttpsConnector, MaybeHttpsStream};
 use hyper_util::{client::legacy::connect::HttpConnector, rt::TokioIo};
 use tokio::net::TcpStream;
 use tower::ServiceExt as _;
+
+use super::content::Pieces;
 
 /// What goes wrong below HTTP.
 pub(super) type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -40,12 +41,12 @@ const MAX_BUFFER_BYTES: usize = 16 * 1024;
 /// As many headers as an answer may have; vLLM sends six.
 const MAX_HEADERS: usize = 100;
 
-type Driver = http1::Connection<Socket, Full<Bytes>>;
+type Driver = http1::Connection<Socket, Pieces>;
 
 /// An open connection, which serves one request at a time.
 #[derive(Debug)]
 pub(super) struct Connection {
-    sender: SendRequest<Full<Bytes>>,
+    sender: SendRequest<Pieces>,
     /// `None` once the connection is over. Boxed, since it is moved about and large.
     driver: Option<Box<Driver>>,
     /// Whether anything has come since the last request was sent.
@@ -90,7 +91,7 @@ impl Connection {
     /// Sends a request, and waits for the head of its answer.
     pub(super) async fn send(
         &mut self,
-        request: Request<Full<Bytes>>,
+        request: Request<Pieces>,
     ) -> Result<Response<Incoming>, SendError> {
         self.is_answered.store(false, Ordering::Relaxed);
         let mut response = pin!(self.sender.send_request(request));

@@ -24,7 +24,7 @@ pub(crate) enum Error {
     #[error("the upstream's answer was cut off")]
     Truncated(#[source] Option<hyper::Error>),
     /// The upstream answered with an error, as a status or as an event of a stream.
-    #[error("the upstream answered with an error")]
+    #[error("the upstream answered with an error: {0}")]
     Refused(Refusal),
     /// The upstream sent a redirect, which is never followed.
     #[error("the upstream answered with a redirect ({0})")]
@@ -67,6 +67,24 @@ pub(crate) enum Malformed {
     Utf8,
     #[error("malformed JSON")]
     Json(#[source] serde_json::Error),
+}
+
+// === impl Refusal ===
+
+/// Without the message, which may repeat the caller's prompt.
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.status)?;
+        match &self.body {
+            ErrorBody::Engine(error) => {
+                let param = error.param.as_deref().unwrap_or("no field");
+                write!(f, ", {:?} about {param:?}", error.kind)
+            }
+            ErrorBody::Gate(word) => write!(f, ", {word:?}"),
+            ErrorBody::Detail => f.write_str(", by vLLM's router"),
+            ErrorBody::Foreign => f.write_str(", not in vLLM's words"),
+        }
+    }
 }
 
 // === impl Error ===

@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// vLLM's last event (vLLM 0.6 to 0.33), also after an error: it is proof of a whole stream, not of success.
-const DONE: &str = "[DONE]";
+const DONE: &[u8] = b"[DONE]";
 
 /// The events of one streamed answer. Dropping it closes the connection.
 pub(crate) struct Events {
@@ -79,11 +79,13 @@ impl Events {
                 .advance()
                 .map_err(|TooLarge| self.too_large())?
             {
-                if self.data()?.is_empty() {
+                let data = self.decoder.data();
+                if data.is_empty() {
                     continue;
                 }
+                let is_done = data == DONE;
                 self.silence.broken();
-                return Poll::Ready(Ok(self.data()? != DONE));
+                return Poll::Ready(Ok(!is_done));
             }
             // Where bytes without an event always come, the body is never pending.
             if let Some(limit) = self.silence.is_over() {
@@ -120,7 +122,7 @@ impl Events {
         match chunk.error {
             Some(error) => Err(Error::from_error_body(ErrorBody::read_error(error.get()))),
             None if chunk.choices.is_none() => match ErrorBody::read(data.as_bytes()) {
-                ErrorBody::Foreign => Ok(chunk),
+                ErrorBody::Foreign | ErrorBody::Detail => Ok(chunk),
                 told @ (ErrorBody::Engine(_) | ErrorBody::Gate(_)) => {
                     Err(Error::from_error_body(told))
                 }

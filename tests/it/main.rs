@@ -1,5 +1,8 @@
 //! Tests over real sockets: the adapter before a scripted upstream, called through the generated client.
 //!
+//! - `architecture`: the modules of `src/` depend on each other in one direction.
+//! - `demo`: the simulated vLLM speaks as the recorded one, and answers through the adapter.
+//! - `recordings`: what a real vLLM sent, whole, cut in two and cut off.
 //! - `scripted_upstream`: the upstream of the other tests does what its script says.
 //! - `caller_faults`: callers that leave, or whose time is over.
 //! - `slow_callers`: callers that read slowly or never, and messages that are too large.
@@ -11,6 +14,7 @@
 //! - `server_hostile`: callers that send what no client sends, or nothing.
 //! - `server_end`: connections and the process come to their end.
 //! - `server_process`: the binary: exit codes, signals, descriptors.
+//! - `server_upstream`: what the server ends, ends upstream too.
 //! - `upstream_connections`: connections to the upstream that cannot be had, and those that are lost.
 //! - `upstream_http`: what the upstream answers as HTTP: statuses, headers, framing.
 //! - `upstream_limits`: upstreams that are silent, endless or odd.
@@ -26,6 +30,8 @@
     clippy::panic,
     clippy::print_stderr,
     clippy::string_slice,
+    clippy::too_many_lines,
+    clippy::type_complexity,
     clippy::unwrap_used,
     clippy::wildcard_enum_match_arm,
     dead_code,
@@ -33,16 +39,20 @@
     reason = "tests"
 )]
 
+mod architecture;
 mod caller_faults;
+mod demo;
 mod hostile_input;
 mod network_faults;
 mod process_faults;
+mod recordings;
 mod scripted_upstream;
 mod server_calls;
 mod server_end;
 mod server_hostile;
 mod server_process;
 mod server_settings;
+mod server_upstream;
 mod slow_callers;
 mod support;
 mod upstream_connections;

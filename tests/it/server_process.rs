@@ -3,6 +3,7 @@
 use std::{
     io::{BufRead, BufReader},
     net::SocketAddr,
+    path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Output, Stdio},
     time::{Duration, Instant},
 };
@@ -98,6 +99,17 @@ impl Running {
     }
 }
 
+impl Running {
+    /// Resident memory, in KiB.
+    fn resident(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.child.id());
+        let status = std::fs::read_to_string(path).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+        let size = line.unwrap().split_whitespace().nth(1).unwrap();
+        size.parse().unwrap()
+    }
+}
+
 impl Drop for Running {
     fn drop(&mut self) {
         let _ = self.child.kill();
@@ -134,11 +146,68 @@ fn a_flag_that_does_not_exist_exits_64() {
 }
 
 #[test]
-fn version_and_help_are_no_faults() {
+fn the_version_is_no_fault() {
     let (code, stdout, stderr) = output(&["--version"]);
     assert_eq!((code, stderr.as_str()), (Some(0), ""));
     assert!(stdout.contains(env!("CARGO_PKG_VERSION")), "{stdout}");
-    assert_eq!(output(&["--help"]).0, Some(0));
+}
+
+/// The flags are a contract with operators, so a change to them is one to this file.
+#[test]
+fn the_help_is_as_reviewed() {
+    let (code, stdout, stderr) = output(&["--help"]);
+    assert_eq!((code, stderr.as_str()), (Some(0), ""));
+    let lines = |text: &'static str| text.lines().map(str::trim_end);
+    let told: Vec<&str> = stdout.lines().map(str::trim_end).collect();
+    let reviewed: Vec<&str> = lines(include_str!("help.txt")).collect();
+    assert_eq!(
+        told, reviewed,
+        "if this is meant, write it to tests/it/help.txt"
+    );
+}
+
+/// A directory with a `.env` file of this text.
+fn directory(test: &str, dotenv: &str) -> PathBuf {
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(test);
+    std::fs::create_dir_all(&directory).unwrap();
+    std::fs::write(directory.join(".env"), dotenv).unwrap();
+    directory
+}
+
+#[test]
+fn a_flag_goes_before_the_environment_and_that_before_the_dotenv_file() {
+    let directory = directory(
+        "precedence",
+        "ADAPTER_LISTEN=file\nADAPTER_DRAIN_DELAY=file\n",
+    );
+    let mut command = adapter(&["--drain-timeout=flag"]);
+    command
+        .current_dir(directory)
+        .env("ADAPTER_LISTEN", "environment")
+        .env("ADAPTER_DRAIN_TIMEOUT", "environment");
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(64));
+    let faults = String::from_utf8(output.stderr).unwrap();
+    let has = |start| faults.lines().any(|line| line.starts_with(start));
+    assert!(has("--listen: \"environment\""), "{faults}");
+    assert!(has("--drain-delay: \"file\""), "{faults}");
+    assert!(has("--drain-timeout: \"flag\""), "{faults}");
+}
+
+#[test]
+fn the_help_shows_no_key() {
+    let directory = directory("help-without-key", "OPENAI_API_KEY=canary-file\n");
+    for key in [None, Some("canary-environment")] {
+        let mut command = adapter(&["--help"]);
+        command.current_dir(&directory);
+        if let Some(key) = key {
+            command.env("OPENAI_API_KEY", key);
+        }
+        let output = command.output().unwrap();
+        let help = String::from_utf8(output.stdout).unwrap();
+        assert!(help.contains("OPENAI_API_KEY"), "{help}");
+        assert!(!help.contains("canary"), "{help}");
+    }
 }
 
 #[tokio::test]
@@ -215,4 +284,37 @@ async fn without_descriptors_it_waits_and_then_serves_again() {
     drop(waiting);
     last.write(&check(1)).await;
     assert_eq!(last.response(1).await.outcome().0, tonic::Code::Ok);
+}
+
+#[tokio::test]
+async fn calls_that_never_send_a_message_take_little_memory() {
+    let running = Running::serve(&[]);
+    // One round for what the process takes once.
+    hoard(running.address).await;
+    let before = running.resident();
+    for _ in 0..8 {
+        hoard(running.address).await;
+    }
+    let grown = running.resident().saturating_sub(before);
+    assert!(grown <= 10 << 10, "{grown} KiB");
+}
+
+/// Opens as many calls as the server takes, and many more, and leaves.
+async fn hoard(address: SocketAddr) {
+    let mut caller = RawH2::open(address, &[]).await;
+    let mut calls = Vec::new();
+    for n in 0..5000 {
+        let path = "/vllm_adapter.v1.GenerationService/Generate";
+        calls.extend(raw_h2::call(2 * n + 1, path));
+    }
+    caller.write(&calls).await;
+    caller
+        .write(&raw_h2::frame(raw_h2::PING, 0, 0, &[7; 8]))
+        .await;
+    // It refuses what is too much, answers the ping, or ends the connection.
+    while let Some(frame) = caller.next().await {
+        if frame.kind == raw_h2::PING && frame.payload == [7; 8] {
+            break;
+        }
+    }
 }

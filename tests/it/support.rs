@@ -5,6 +5,7 @@ pub(crate) mod fault_proxy;
 pub(crate) mod outcome;
 pub(crate) mod process;
 pub(crate) mod raw_h2;
+pub(crate) mod recording;
 pub(crate) mod reply;
 pub(crate) mod requests;
 pub(crate) mod served;

@@ -32,6 +32,7 @@ fn client_error(refusal: &Refusal, subject: &Subject) -> Report {
         403 => operator("UPSTREAM_FORBIDDEN"),
         404 if is_about_model(&refusal.body) => no_model(subject),
         410 => no_model(subject),
+        404 | 405 if is_route_missing(&refusal.body, subject) => unimplemented(),
         404 | 405 | 406 | 415 | 421 | 426 => operator("UPSTREAM_MISROUTED"),
         // Nothing ran, so that a repeat costs nothing.
         408 | 425 => unavailable(
@@ -75,11 +76,7 @@ fn server_error(refusal: &Refusal, subject: &Subject) -> Report {
     match refusal.status {
         // It may have run, and it may be what killed the engine.
         500 => Report::new(Code::Internal, "UPSTREAM_INTERNAL", "the upstream failed"),
-        501 => Report::new(
-            Code::Unimplemented,
-            "UPSTREAM_UNIMPLEMENTED",
-            "the model or the upstream cannot do this",
-        ),
+        501 => unimplemented(),
         503 => unavailable(
             "UPSTREAM_OVERLOADED",
             after(about_a_second(&subject.request_id)),
@@ -145,8 +142,22 @@ fn rate_limited(retry_after: Option<Duration>) -> Report {
     }
 }
 
+fn unimplemented() -> Report {
+    Report::new(
+        Code::Unimplemented,
+        "UPSTREAM_UNIMPLEMENTED",
+        "the model or the upstream cannot do this",
+    )
+}
+
+/// Whether vLLM's own router lacks the route: since 0.32 it offers those that the model can serve, and earlier ones
+/// answer 501 for the others. A proxy's 404 is the operator's matter.
+fn is_route_missing(body: &ErrorBody, subject: &Subject) -> bool {
+    matches!(body, ErrorBody::Detail) && subject.origin.is_optional()
+}
+
 /// Without the list of aliases that vLLM adds, which names the models of others.
-fn no_model(subject: &Subject) -> Report {
+pub(super) fn no_model(subject: &Subject) -> Report {
     let text = match subject.model.as_str() {
         "" => "the upstream has no model by its default name".to_owned(),
         model => format!("the upstream has no model {model:?}"),
@@ -161,7 +172,7 @@ fn is_about_model(body: &ErrorBody) -> bool {
         ErrorBody::Engine(error) => {
             error.kind == "NotFoundError" || error.param.as_deref() == Some("model")
         }
-        ErrorBody::Gate(_) | ErrorBody::Foreign => false,
+        ErrorBody::Gate(_) | ErrorBody::Detail | ErrorBody::Foreign => false,
     }
 }
 
@@ -178,7 +189,7 @@ fn bad_request(body: &ErrorBody, subject: &Subject) -> Report {
             message::redacted(&error.message),
         );
     }
-    if error.param.as_deref().is_some_and(translate::is_own) {
+    if is_own(error, subject) {
         return operator("UPSTREAM_PROTOCOL");
     }
     let reason = if is_too_long(error) {
@@ -187,6 +198,12 @@ fn bad_request(body: &ErrorBody, subject: &Subject) -> Report {
         "INVALID_REQUEST"
     };
     invalid(body, reason, subject)
+}
+
+/// Whether the adapter itself made the field that the error is about.
+fn is_own(error: &EngineError, subject: &Subject) -> bool {
+    let param = error.param.as_deref();
+    param.is_some_and(|param| translate::is_own(param, subject.origin))
 }
 
 /// By the parameter (vLLM 0.32), or the words that all versions have in common.
@@ -205,11 +222,11 @@ fn invalid(body: &ErrorBody, reason: &'static str, subject: &Subject) -> Report 
     };
     let text = message::redacted(&error.message);
     let field = match &error.param {
-        Some(param) => translate::field_path(param, subject.input),
+        Some(param) => translate::field_path(param, subject.origin),
         None if reason == "CONTEXT_LENGTH_EXCEEDED" => {
-            translate::field_path("input_tokens", subject.input)
+            translate::field_path("input_tokens", subject.origin)
         }
-        None => None,
+        None => translate::field_of_text(&error.message, subject.origin),
     };
     let violations = field.into_iter().map(|field| (field, text.clone()));
     Report::new(Code::InvalidArgument, reason, text.clone()).with_violations(violations)

@@ -25,7 +25,7 @@ const SHORT_BYTES: usize = 128;
 
 /// What is told of a failure.
 #[derive(Debug)]
-pub(super) struct Report {
+pub(in crate::service) struct Report {
     code: Code,
     pub(super) reason: &'static str,
     message: String,
@@ -47,7 +47,11 @@ pub(super) enum Retry {
 }
 
 impl Report {
-    pub(super) fn new(code: Code, reason: &'static str, message: impl Into<String>) -> Self {
+    pub(in crate::service) fn new(
+        code: Code,
+        reason: &'static str,
+        message: impl Into<String>,
+    ) -> Self {
         Self {
             code,
             reason,
@@ -60,7 +64,7 @@ impl Report {
     }
 
     /// A fact beside the reason.
-    pub(super) fn with(mut self, key: &str, value: impl ToString) -> Self {
+    pub(in crate::service) fn with(mut self, key: &str, value: impl ToString) -> Self {
         self.metadata.insert(
             key.to_owned(),
             message::cut(&value.to_string(), SHORT_BYTES),
@@ -89,7 +93,7 @@ impl Report {
     }
 
     /// The status; all its trailers together stay under 4 KiB.
-    pub(super) fn into_status(mut self, subject: &Subject) -> Status {
+    pub(in crate::service) fn into_status(mut self, subject: &Subject) -> Status {
         self.message = message::line(&self.message);
         if subject.deltas > 0 {
             self = self.with("partial", true).with("deltas", subject.deltas);

@@ -6,6 +6,7 @@ use tonic_types::StatusExt;
 use super::*;
 use crate::{
     openai::error::ErrorBody,
+    translate::{Input, embedding},
     upstream::{Refusal, error::Malformed},
 };
 
@@ -118,6 +119,48 @@ fn every_http_status_has_its_code() {
 }
 
 #[test]
+fn a_route_that_the_router_lacks_is_what_the_model_cannot_do() {
+    let embed = Origin::Embedding(embedding::Input::Texts);
+    let cases = [
+        (404, DETAIL, embed, Code::Unimplemented),
+        (405, DETAIL, Origin::Rerank, Code::Unimplemented),
+        (501, OBJECT, Origin::Score, Code::Unimplemented),
+        (404, HTML, embed, Code::Internal),
+        (404, "", embed, Code::Internal),
+        (404, DETAIL, Origin::Models, Code::Internal),
+        (404, NO_MODEL, embed, Code::NotFound),
+    ];
+    for (http, body, origin, code) in cases {
+        let subject = Subject {
+            origin,
+            ..subject()
+        };
+        let (status, _) = status(&refused(http, body, None), &subject);
+        assert_eq!(status.code(), code, "{http} {body} {origin:?}");
+    }
+}
+
+#[test]
+fn a_model_that_is_not_listed_is_not_found() {
+    let (status, reason) = status(&Error::UnknownModel, &subject());
+    assert_eq!((status.code(), reason), (Code::NotFound, "MODEL_NOT_FOUND"));
+    let resource = status.get_details_resource_info().unwrap();
+    assert_eq!(resource.resource_name, "x");
+}
+
+#[test]
+fn an_error_without_a_parameter_names_the_field_of_its_words() {
+    let body = r#"{"error":{"message":"Model 'm' only supports dimensions in range [1, 2], got 3.","type":"BadRequestError","param":null,"code":400}}"#;
+    let subject = Subject {
+        origin: Origin::Embedding(embedding::Input::Texts),
+        ..subject()
+    };
+    let (status, _) = status(&refused(400, body, None), &subject);
+    let details = status.get_details_bad_request().unwrap();
+    assert_eq!(details.field_violations[0].field, "dimensions");
+}
+
+#[test]
 fn a_context_that_is_too_long_is_told_by_its_own_reason() {
     let by_param =
         r#"{"error":{"message":"m","type":"BadRequestError","param":"input_tokens","code":400}}"#;
@@ -129,7 +172,10 @@ fn a_context_that_is_too_long_is_told_by_its_own_reason() {
             (Input::Messages, "messages"),
             (Input::Completion, "completion"),
         ] {
-            let subject = Subject { input, ..subject() };
+            let subject = Subject {
+                origin: Origin::Generation(input),
+                ..subject()
+            };
             let (status, reason) = status(&refused(400, body, None), &subject);
             assert_eq!(
                 (status.code(), reason),

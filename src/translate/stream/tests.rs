@@ -23,12 +23,20 @@ fn everything(choices: u32) -> Asked {
     }
 }
 
+/// Pushes a chunk the short way where there is one, as the service does.
+fn push(translator: &mut StreamTranslator, json: &str) -> Result<(), InvalidAnswer> {
+    if translator.push_text(json)? {
+        return Ok(());
+    }
+    translator.push(serde_json::from_str(json).unwrap(), json)
+}
+
 /// The events of a stream, taken as they come, one a line.
 fn translate(asked: Asked, chunks: &[&str]) -> Result<Vec<String>, InvalidAnswer> {
     let mut translator = StreamTranslator::new(asked, "r".to_owned());
     let mut lines = Vec::new();
     for json in chunks {
-        translator.push(serde_json::from_str(json).unwrap(), json)?;
+        push(&mut translator, json)?;
         while let Some(response) = translator.pop() {
             lines.push(line(&response));
         }
@@ -259,9 +267,7 @@ fn what_waits_is_merged() {
         r#"{"index":0,"delta":{"tool_calls":[{"index":1,"id":"y","function":{"name":"g"}}]}}"#,
     ] {
         let json = format!(r#"{{"id":"i","choices":[{delta}]}}"#);
-        translator
-            .push(serde_json::from_str(&json).unwrap(), &json)
-            .unwrap();
+        push(&mut translator, &json).unwrap();
     }
     let lines: Vec<_> = std::iter::from_fn(|| translator.pop())
         .map(|it| line(&it))
@@ -464,7 +470,7 @@ mod folding {
             chunks.push(last);
             for (n, chunk) in chunks.iter().enumerate() {
                 let json = chunk.to_string();
-                translator.push(serde_json::from_str(&json).unwrap(), &json).unwrap();
+                push(&mut translator, &json).unwrap();
                 if n % reads == 0 {
                     std::iter::from_fn(|| translator.pop()).for_each(|it| fold.push(it));
                 }

@@ -9,7 +9,6 @@ const TAG_OF_OLD: &str = r#"{"type":"structural_tag","structures":[],"triggers":
 fn of(constraint: Constraint) -> StructuredOutput {
     StructuredOutput {
         constraint: Some(constraint),
-        ..StructuredOutput::default()
     }
 }
 
@@ -81,65 +80,6 @@ fn other_forms_are_structured_outputs() {
     check(of(choices(&["a", ""])), name, json!({"choice": ["a", ""]}));
     let grammar = Constraint::Grammar("root ::= \"a\"".to_owned());
     check(of(grammar), name, json!({"grammar": "root ::= \"a\""}));
-}
-
-/// vLLM takes the options in `structured_outputs` alone, and there only beside a constraint.
-#[test]
-fn options_go_where_vllm_reads_them() {
-    let with_options = |constraint| StructuredOutput {
-        disable_any_whitespace: Some(false),
-        whitespace_pattern: " ?".to_owned(),
-        ..of(constraint)
-    };
-    check(
-        StructuredOutput {
-            disable_additional_properties: Some(true),
-            ..with_options(schema("{}"))
-        },
-        "structured_outputs",
-        json!({
-            "json": {},
-            "disable_any_whitespace": false,
-            "disable_additional_properties": true,
-            "whitespace_pattern": " ?",
-        }),
-    );
-    check(
-        with_options(Constraint::JsonObject(AnyJsonObject {})),
-        "structured_outputs",
-        json!({"json_object": true, "disable_any_whitespace": false, "whitespace_pattern": " ?"}),
-    );
-}
-
-#[test]
-fn options_without_effect_are_refused() {
-    let regex = || of(Constraint::Regex("a".to_owned()));
-    for (output, option) in [
-        (
-            StructuredOutput {
-                disable_any_whitespace: Some(true),
-                ..regex()
-            },
-            "disable_any_whitespace",
-        ),
-        (
-            StructuredOutput {
-                whitespace_pattern: " ".to_owned(),
-                ..of(tag(TAG))
-            },
-            "whitespace_pattern",
-        ),
-        (
-            StructuredOutput {
-                disable_additional_properties: Some(true),
-                ..of(Constraint::JsonObject(AnyJsonObject {}))
-            },
-            "disable_additional_properties",
-        ),
-    ] {
-        let field = format!("structured_output.{option}");
-        refused(output, &field, "goes with");
-    }
 }
 
 #[test]

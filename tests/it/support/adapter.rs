@@ -5,7 +5,7 @@ use std::{net::SocketAddr, time::Duration};
 use tokio::{net::TcpListener, sync::mpsc, task::JoinSet};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{
-    Code, Status,
+    Code, IntoRequest, Status,
     transport::{Channel, Endpoint},
 };
 use url::Url;
@@ -87,7 +87,7 @@ impl Adapter {
     }
 
     /// Streams an answer to its end.
-    pub(crate) async fn stream(&self, request: GenerateRequest) -> Streamed {
+    pub(crate) async fn stream(&self, request: impl IntoRequest<GenerateRequest>) -> Streamed {
         let mut streamed = Streamed {
             events: Vec::new(),
             status: Status::new(Code::Ok, ""),
@@ -132,12 +132,12 @@ pub(crate) async fn client_at(address: SocketAddr) -> GenerationServiceClient<Ch
 async fn connect(address: SocketAddr, change: impl FnOnce(Endpoint) -> Endpoint) -> Channel {
     let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
     let endpoint = change(endpoint);
-    soon("connecting to the adapter", endpoint.connect())
-        .await
-        .unwrap()
+    let channel = soon("connecting to the adapter", endpoint.connect()).await;
+    channel.unwrap()
 }
 
-fn config(base_url: Url) -> Config {
+/// What the flags' defaults give, but for a drain without delay.
+pub(crate) fn config(base_url: Url) -> Config {
     let seconds = Duration::from_secs;
     Config {
         listen: ([127, 0, 0, 1], 0).into(),
@@ -168,7 +168,10 @@ fn config(base_url: Url) -> Config {
             token_idle: Some(seconds(60)),
             max_duration: None,
         },
-        policy: Policy::default(),
+        policy: Policy {
+            max_audio_bytes: 25 << 20,
+            ..Policy::default()
+        },
         log: Log {
             filter: "info".to_owned(),
             json: false,

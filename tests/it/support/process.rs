@@ -85,8 +85,17 @@ impl Builder {
 impl Process {
     /// An adapter before the upstream that has this base URL.
     pub(crate) fn before(base_url: &Url) -> Builder {
+        Self::running(&["--upstream", base_url.as_str()])
+    }
+
+    /// An adapter before the simulated vLLM that it holds itself.
+    pub(crate) fn demo() -> Builder {
+        Self::running(&["demo"])
+    }
+
+    fn running(arguments: &[&str]) -> Builder {
         let mut command = Command::new(env!("CARGO_BIN_EXE_vllm-grpc-adapter"));
-        command.args(["--listen", "127.0.0.1:0", "--upstream", base_url.as_str()]);
+        command.args(arguments).args(["--listen", "127.0.0.1:0"]);
         bare(&mut command);
         Builder { command }
     }
@@ -103,6 +112,13 @@ impl Process {
     pub(crate) async fn exit(&mut self) -> ExitStatus {
         let exit = soon("waiting for the adapter to exit", self.child.wait()).await;
         exit.unwrap()
+    }
+
+    /// Waits until it has written this.
+    pub(crate) async fn says(&self, text: &str) {
+        let mut log = self.log.subscribe();
+        let said = log.wait_for(|log| log.contains(text));
+        let _ = soon("waiting for the adapter to say something", said).await;
     }
 
     /// All that it has written so far.

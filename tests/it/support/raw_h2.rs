@@ -311,7 +311,7 @@ impl RawH2 {
 // === impl Frame ===
 
 impl Frame {
-    /// The error code of a `RST_STREAM` or `GOAWAY` frame.
+    /// The error code of a frame that resets a stream or says that the server goes.
     pub fn code(&self) -> u32 {
         let at = if self.kind == GOAWAY { 4 } else { 0 };
         u32::from_be_bytes(*self.payload[at..].first_chunk().unwrap())

@@ -1,0 +1,216 @@
+use std::{collections::BTreeSet, path::Path};
+
+use clap::{CommandFactory, FromArgMatches, builder::Resettable};
+use secrecy::ExposeSecret;
+
+use super::*;
+
+/// The flags without the variables of the environment that the tests run in.
+fn command() -> clap::Command {
+    Args::command().mut_args(|arg| arg.env(Resettable::Reset))
+}
+
+fn args(command: clap::Command, arguments: &[&str]) -> Args {
+    let arguments = std::iter::once(&"vllm-grpc-adapter").chain(arguments);
+    let matches = command.try_get_matches_from(arguments).unwrap();
+    Args::from_arg_matches(&matches).unwrap()
+}
+
+fn config(arguments: &[&str]) -> Result<Config, Vec<String>> {
+    Config::try_from_args(args(command(), arguments)).map_err(|faults| faults.0)
+}
+
+#[track_caller]
+fn check_fault(arguments: &[&str], fault: &str) {
+    let faults = config(arguments).unwrap_err();
+    assert_eq!(faults.len(), 1, "{faults:?}");
+    assert!(faults[0].contains(fault), "{faults:?}");
+}
+
+/// The flags with the defaults that a `.env` file of this text gives them.
+fn with_dotenv(test: &str, text: &str) -> Result<clap::Command, String> {
+    let path = std::env::temp_dir().join(format!("{test}-{}.env", std::process::id()));
+    std::fs::write(&path, text).unwrap();
+    let command = dotenv::apply(Args::command(), &path);
+    std::fs::remove_file(&path).unwrap();
+    Ok(command?.mut_args(|arg| arg.env(Resettable::Reset)))
+}
+
+#[test]
+fn without_arguments_the_defaults_are_the_documented_ones() {
+    let config = config(&[]).unwrap();
+    let seconds = Duration::from_secs;
+    assert_eq!(config.listen.to_string(), "127.0.0.1:50051");
+    assert_eq!(
+        config.upstream.base_url.as_str(),
+        "http://localhost:8000/v1"
+    );
+    assert!(config.upstream.api_key.is_none());
+    assert_eq!(config.upstream.connect_timeout, seconds(2));
+    assert_eq!(config.upstream.idle_timeout, seconds(3));
+    assert_eq!(config.upstream.max_event_bytes, 1 << 20);
+    assert_eq!(config.upstream.max_body_bytes, 32 << 20);
+    assert_eq!(config.limits.first_token, None);
+    assert_eq!(config.limits.token_idle, Some(seconds(60)));
+    assert_eq!(config.limits.max_duration, None);
+    let server = config.server;
+    assert_eq!(server.max_request_bytes, 32 << 20);
+    assert_eq!(server.max_response_bytes, 32 << 20);
+    assert_eq!(server.max_connections, 10_000);
+    assert_eq!(server.max_streams_per_connection, 256);
+    assert_eq!(server.keepalive_interval, Some(seconds(30)));
+    assert_eq!(server.keepalive_timeout, seconds(10));
+    assert_eq!(server.max_connection_age, None);
+    assert_eq!(server.max_connection_age_grace, Some(seconds(120)));
+    assert_eq!(server.write_stall_timeout, Some(seconds(60)));
+    assert_eq!(server.drain_delay, seconds(5));
+    assert_eq!(server.drain_timeout, seconds(120));
+    assert!(server.reflection);
+    assert_eq!(config.policy.default_model, None);
+    assert_eq!(config.log.filter, "info");
+    assert!(!config.log.json);
+}
+
+#[test]
+fn every_fault_is_told_at_once() {
+    let faults = config(&[
+        "--listen=nowhere",
+        "--upstream=ftp://host",
+        "--connect-timeout=0s",
+        "--first-token-timeout=0s",
+        "--drain-timeout=2",
+        "--max-connections=0",
+        "--max-streams-per-connection=-1",
+        "--max-request-bytes=3GiB",
+        "--log=a=b=c",
+    ])
+    .unwrap_err();
+    let flags = faults.iter().map(|fault| fault.split(':').next().unwrap());
+    let flags: BTreeSet<&str> = flags.collect();
+    let expected = [
+        "--connect-timeout",
+        "--drain-timeout",
+        "--first-token-timeout",
+        "--listen",
+        "--log",
+        "--max-connections",
+        "--max-request-bytes",
+        "--max-streams-per-connection",
+        "--upstream",
+    ];
+    assert_eq!(flags, BTreeSet::from(expected));
+    assert_eq!(faults.len(), expected.len(), "{faults:#?}");
+}
+
+#[test]
+fn a_base_url_is_taken_as_the_openai_sdk_takes_it() {
+    let taken = [
+        ("http://host:8000/v1", "http://host:8000/v1"),
+        ("http://host:8000/v1/", "http://host:8000/v1"),
+        ("https://host/a/b/v1//", "https://host/a/b/v1"),
+        ("http://[::1]:8000/v1", "http://[::1]:8000/v1"),
+    ];
+    for (text, url) in taken {
+        let config = config(&["--upstream", text]).unwrap();
+        assert_eq!(config.upstream.base_url.as_str(), url, "{text}");
+    }
+    check_fault(&["--upstream=host:8000"], "http or https");
+    check_fault(&["--upstream=/v1"], "not a base URL");
+    check_fault(&["--upstream=http://host/v1?a=b"], "query");
+    check_fault(&["--upstream=http://user:word@host/v1"], "OPENAI_API_KEY");
+}
+
+#[test]
+fn a_fault_in_a_url_does_not_print_the_key_in_it() {
+    let faults = config(&["--upstream=http://user:canary@host/v1"]).unwrap_err();
+    assert!(!faults.concat().contains("canary"), "{faults:?}");
+}
+
+#[test]
+fn an_empty_key_counts_as_none() {
+    let key = |text: &str| {
+        let flag = format!("--upstream-api-key={text}");
+        let config = config(&[&flag])?;
+        let key = config.upstream.api_key;
+        Ok::<_, Vec<String>>(key.map(|key| key.expose_secret().to_owned()))
+    };
+    assert_eq!(key(""), Ok(None));
+    assert_eq!(key("  "), Ok(None));
+    assert_eq!(key(" abc\n"), Ok(Some("abc".to_owned())));
+    assert!(key("a\u{7}b").is_err_and(|faults| !faults.concat().contains('\u{7}')));
+}
+
+#[test]
+fn a_key_is_in_no_debug_output() {
+    let args = args(command(), &["--upstream-api-key=canary"]);
+    assert!(!format!("{args:?}").contains("canary"));
+    let config = Config::try_from_args(args).unwrap();
+    assert!(!format!("{config:?}").contains("canary"));
+}
+
+#[test]
+fn lists_are_separated_by_commas() {
+    let config = config(&[
+        "--allow-extra-body=chat_template, priority,,",
+        "--allow-media-hosts=Example.ORG",
+        "--allow-extensions=",
+    ])
+    .unwrap();
+    let names = |set: &BTreeSet<String>| set.iter().cloned().collect::<Vec<_>>();
+    assert_eq!(
+        names(&config.policy.extra_body_keys),
+        ["chat_template", "priority"]
+    );
+    assert_eq!(names(&config.policy.media_hosts), ["example.org"]);
+    assert!(config.policy.extension_keys.is_empty());
+}
+
+#[test]
+fn flags_may_stand_before_and_after_the_command() {
+    for arguments in [["--log-json", "demo"], ["demo", "--log-json"]] {
+        let args = args(command(), &arguments);
+        assert!(matches!(args.command, Some(Command::Demo)));
+        assert!(Config::try_from_args(args).unwrap().log.json);
+    }
+}
+
+#[test]
+fn a_dotenv_file_gives_what_the_flags_do_not() {
+    let command = with_dotenv(
+        "values",
+        "# a comment\n\
+         ADAPTER_LISTEN=0.0.0.0:1\n\
+         export ADAPTER_DRAIN_DELAY='7s'\n\
+         ADAPTER_DRAIN_TIMEOUT=8s\n\
+         ADAPTER_ALLOW_EXTRA_BODY=a,b\n\
+         ADAPTER_NO_REFLECTION=1\n\
+         OPENAI_API_KEY=canary\n\
+         SOMETHING_ELSE=x\n",
+    )
+    .unwrap();
+    let help = command.clone().render_long_help().to_string();
+    assert!(!help.contains("canary"), "{help}");
+
+    let args = args(command, &["--drain-timeout=9s"]);
+    let config = Config::try_from_args(args).unwrap();
+    assert_eq!(config.listen.to_string(), "0.0.0.0:1");
+    assert_eq!(config.server.drain_delay, Duration::from_secs(7));
+    assert_eq!(config.server.drain_timeout, Duration::from_secs(9));
+    assert_eq!(config.policy.extra_body_keys.len(), 2);
+    assert!(!config.server.reflection);
+    let key = config.upstream.api_key.unwrap();
+    assert_eq!(key.expose_secret(), "canary");
+}
+
+#[test]
+fn a_dotenv_file_need_not_be_there() {
+    let command = dotenv::apply(Args::command(), Path::new("/no/such/.env"));
+    assert!(command.is_ok());
+}
+
+#[test]
+fn a_dotenv_file_that_cannot_be_read_is_told_without_its_text() {
+    let fault = with_dotenv("unreadable", "OPENAI_API_KEY='canary").unwrap_err();
+    assert!(fault.contains("unreadable"), "{fault}");
+    assert!(!fault.contains("canary"), "{fault}");
+}

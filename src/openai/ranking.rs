@@ -1,0 +1,95 @@
+//! `/score` and `/rerank` (vLLM 0.33).
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{request::Json, response::Usage};
+
+/// `ScoreRequest`, by the names that every release takes.
+#[derive(Debug, Serialize)]
+pub(crate) struct ScoreRequest {
+    pub(crate) text_1: Queries,
+    pub(crate) text_2: Vec<String>,
+    #[serde(flatten)]
+    pub(crate) shared: Shared,
+}
+
+/// One query for all documents, or one for each.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub(crate) enum Queries {
+    One(String),
+    Each(Vec<String>),
+}
+
+/// `RerankRequest`.
+#[derive(Debug, Serialize)]
+pub(crate) struct RerankRequest {
+    pub(crate) query: String,
+    pub(crate) documents: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) top_n: Option<i32>,
+    #[serde(flatten)]
+    pub(crate) shared: Shared,
+}
+
+/// `ScoringRequestMixin`.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Shared {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) model: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) instruction: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) use_activation: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) max_tokens_per_query: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) max_tokens_per_doc: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) truncate_prompt_tokens: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) truncation_side: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) chat_template_kwargs: Option<Json>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) priority: Option<i32>,
+    /// Members of `extra_body_json`; none has the name of a field above.
+    #[serde(flatten)]
+    pub(crate) extra_body: BTreeMap<String, Json>,
+}
+
+/// `ScoreResponse`.
+#[derive(Debug, Deserialize)]
+pub(crate) struct ScoreResponse {
+    pub(crate) id: Option<String>,
+    pub(crate) created: Option<i64>,
+    pub(crate) model: Option<String>,
+    pub(crate) data: Vec<Score>,
+    pub(crate) usage: Option<Usage>,
+}
+
+/// `ScoreResponseData`.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Score {
+    /// Missing counts as its place in the list.
+    pub(crate) index: Option<i64>,
+    pub(crate) score: f64,
+}
+
+/// `RerankResponse`.
+#[derive(Debug, Deserialize)]
+pub(crate) struct RerankResponse {
+    pub(crate) id: Option<String>,
+    pub(crate) model: Option<String>,
+    pub(crate) results: Vec<RerankResult>,
+    pub(crate) usage: Option<Usage>,
+}
+
+/// `RerankResult`, without the document, which the caller has.
+#[derive(Debug, Deserialize)]
+pub(crate) struct RerankResult {
+    pub(crate) index: i64,
+    pub(crate) relevance_score: f64,
+}

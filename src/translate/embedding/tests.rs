@@ -1,0 +1,270 @@
+use serde_json::{Value, json};
+
+use super::*;
+
+fn texts(texts: &[&str]) -> proto::EmbedRequest {
+    proto::EmbedRequest {
+        texts: texts.iter().map(|text| (*text).to_owned()).collect(),
+        ..proto::EmbedRequest::default()
+    }
+}
+
+fn ids(ids: &[i32]) -> proto::TokenIds {
+    proto::TokenIds { ids: ids.to_vec() }
+}
+
+fn chat(text: &str) -> proto::Conversation {
+    proto::Conversation {
+        messages: vec![proto::ChatMessage {
+            role: proto::Role::User.into(),
+            content: text.to_owned(),
+            ..proto::ChatMessage::default()
+        }],
+    }
+}
+
+fn policy() -> Policy {
+    Policy {
+        extra_body_keys: ["padding".to_owned(), "dimensions".to_owned()].into(),
+        ..Policy::default()
+    }
+}
+
+#[track_caller]
+fn check(request: proto::EmbedRequest, expected: Value) {
+    let body = super::request(request, &policy()).unwrap().request;
+    assert_eq!(serde_json::to_value(body).unwrap(), expected);
+}
+
+#[track_caller]
+fn refused(request: proto::EmbedRequest, fields: &[&str]) {
+    let invalid = super::request(request, &policy()).unwrap_err();
+    let named: Vec<_> = invalid.violations().iter().map(|it| &*it.field).collect();
+    assert_eq!(named, fields, "{invalid}");
+}
+
+#[test]
+fn every_input_has_its_form() {
+    check(
+        texts(&["a", "b"]),
+        json!({"input": ["a", "b"], "encoding_format": "base64"}),
+    );
+    let token_inputs = proto::EmbedRequest {
+        token_inputs: vec![ids(&[0, 7]), ids(&[1])],
+        ..proto::EmbedRequest::default()
+    };
+    check(
+        token_inputs,
+        json!({"input": [[0, 7], [1]], "encoding_format": "base64"}),
+    );
+    let turn = |text: &str| json!([{"role": "user", "content": text}]);
+    for (chats, expected) in [
+        (vec![chat("a")], turn("a")),
+        (vec![chat("a"), chat("b")], json!([turn("a"), turn("b")])),
+    ] {
+        let request = proto::EmbedRequest {
+            conversations: chats,
+            ..proto::EmbedRequest::default()
+        };
+        check(
+            request,
+            json!({"messages": expected, "encoding_format": "base64"}),
+        );
+    }
+}
+
+#[test]
+fn every_field_goes_out() {
+    let request = proto::EmbedRequest {
+        model: "m".to_owned(),
+        conversations: vec![chat("a")],
+        dimensions: Some(16),
+        use_activation: Some(false),
+        truncate_prompt_tokens: Some(-1),
+        truncation_side: proto::TruncationSide::Left.into(),
+        add_special_tokens: Some(true),
+        add_generation_prompt: Some(true),
+        continue_final_message: Some(false),
+        chat_template_kwargs_json: r#"{"a":1}"#.to_owned(),
+        priority: Some(0),
+        cache_salt: "s".to_owned(),
+        extra_body_json: r#"{"padding":"max_length"}"#.to_owned(),
+        user: "u".to_owned(),
+        ..proto::EmbedRequest::default()
+    };
+    check(
+        request,
+        json!({
+            "model": "m", "messages": [{"role": "user", "content": "a"}], "encoding_format": "base64",
+            "dimensions": 16, "use_activation": false, "truncate_prompt_tokens": -1,
+            "truncation_side": "left", "add_special_tokens": true, "add_generation_prompt": true,
+            "continue_final_message": false, "chat_template_kwargs": {"a": 1}, "priority": 0,
+            "cache_salt": "s", "padding": "max_length", "user": "u",
+        }),
+    );
+}
+
+#[test]
+fn what_no_upstream_can_embed_is_refused() {
+    let all = ["texts", "token_inputs", "conversations"];
+    refused(texts(&[]), &all);
+    let mut both = texts(&["a"]);
+    both.conversations = vec![chat("b")];
+    refused(both, &["texts", "conversations"]);
+    refused(texts(&["a", ""]), &["texts[1]"]);
+    for (ids, field) in [
+        (ids(&[]), "token_inputs[0].ids"),
+        (ids(&[0, -1]), "token_inputs[0].ids[1]"),
+    ] {
+        let request = proto::EmbedRequest {
+            token_inputs: vec![ids],
+            ..proto::EmbedRequest::default()
+        };
+        refused(request, &[field]);
+    }
+    let mut none = chat("a");
+    none.messages.clear();
+    let mut roleless = chat("b");
+    roleless.messages[0].role = 0;
+    for (conversation, field) in [
+        (none, "conversations[1].messages"),
+        (roleless, "conversations[1].messages[0].role"),
+    ] {
+        let request = proto::EmbedRequest {
+            conversations: vec![chat("a"), conversation],
+            ..proto::EmbedRequest::default()
+        };
+        refused(request, &[field]);
+    }
+}
+
+#[test]
+fn a_field_out_of_its_range_is_refused_by_name() {
+    let changed = |change: fn(&mut proto::EmbedRequest)| {
+        let mut request = texts(&["a"]);
+        change(&mut request);
+        request
+    };
+    refused(changed(|it| it.dimensions = Some(0)), &["dimensions"]);
+    refused(
+        changed(|it| it.truncate_prompt_tokens = Some(-2)),
+        &["truncate_prompt_tokens"],
+    );
+    refused(changed(|it| it.truncation_side = 9), &["truncation_side"]);
+    refused(changed(|it| it.cache_salt = "a/b".into()), &["cache_salt"]);
+    let chat_only = changed(|it| {
+        it.add_generation_prompt = Some(true);
+        it.chat_template_kwargs_json = "{}".to_owned();
+    });
+    let fields = ["add_generation_prompt", "chat_template_kwargs_json"];
+    refused(chat_only, &fields);
+    let mut turn = proto::EmbedRequest {
+        conversations: vec![chat("a")],
+        ..proto::EmbedRequest::default()
+    };
+    turn.add_generation_prompt = Some(true);
+    turn.continue_final_message = Some(true);
+    refused(turn, &["add_generation_prompt", "continue_final_message"]);
+    for key in ["dimensions", "encoding_format", "input", "normalize", "x"] {
+        let mut request = texts(&["a"]);
+        request.extra_body_json = json!({ key: 1 }).to_string();
+        refused(request, &["extra_body_json"]);
+    }
+}
+
+#[test]
+fn a_request_fits_the_release() {
+    let fitted = |version: Option<Version>, n_chats: usize| {
+        let request = proto::EmbedRequest {
+            conversations: vec![chat("a"); n_chats],
+            use_activation: Some(true),
+            ..proto::EmbedRequest::default()
+        };
+        let mut request = super::request(request, &policy()).unwrap().request;
+        fit(&mut request, version)
+            .map(|()| {
+                (
+                    request.endianness,
+                    request.use_activation,
+                    request.normalize,
+                )
+            })
+            .map_err(|needs| needs.field)
+    };
+    let (set, unset) = (Some(true), None);
+    for (version, n_chats, expected) in [
+        (None, 2, Ok((None, set, unset))),
+        (
+            Some(Version::new(0, 33, 0)),
+            2,
+            Ok((Some("little"), set, unset)),
+        ),
+        (Some(Version::new(0, 31, 0)), 2, Err("conversations")),
+        (
+            Some(Version::new(0, 31, 0)),
+            1,
+            Ok((Some("little"), set, unset)),
+        ),
+        (
+            Some(Version::new(0, 14, 1)),
+            1,
+            Ok((Some("little"), unset, set)),
+        ),
+        (Some(Version::new(0, 10, 2)), 1, Ok((None, unset, set))),
+        (Some(Version::new(0, 9, 2)), 1, Err("use_activation")),
+    ] {
+        assert_eq!(fitted(version, n_chats), expected, "{version:?}");
+    }
+}
+
+/// The answer that a JSON text gives, as values and token vectors.
+fn answer(json: &str, n_inputs: usize) -> Result<proto::EmbedResponse, InvalidAnswer> {
+    response(serde_json::from_str(json).unwrap(), n_inputs)
+}
+
+#[test]
+fn vectors_come_in_the_order_of_the_inputs() {
+    let json = r#"{"id":"embd-1","object":"list","created":7,"model":"m","data":[
+        {"index":1,"object":"embedding","embedding":"AAAAPwAAgL8="},
+        {"index":0,"object":"embedding","embedding":[0.25,2]},
+        {"index":2,"object":"embedding","embedding":[[1],[2]]}],
+        "usage":{"prompt_tokens":3,"total_tokens":3,"completion_tokens":0}}"#;
+    let answer = answer(json, 3).unwrap();
+    let values: Vec<_> = answer.embeddings.iter().map(|it| &*it.values).collect();
+    assert_eq!(values, [&[0.25, 2.0][..], &[0.5, -1.0], &[]]);
+    let indices: Vec<_> = answer.embeddings.iter().map(|it| it.index).collect();
+    assert_eq!(indices, [Some(0), Some(1), Some(2)]);
+    let tokens: Vec<_> = answer.embeddings[2].token_vectors.iter().collect();
+    assert_eq!(tokens.len(), 2);
+    assert_eq!((answer.id.as_str(), answer.model.as_str()), ("embd-1", "m"));
+    assert_eq!(answer.create_time, Some(create_time(7)));
+    assert_eq!(answer.usage.unwrap().prompt_tokens, Some(3));
+}
+
+#[test]
+fn base64_is_read_with_padding_and_without() {
+    for text in ["AAAAPwAAgL8=", "AAAAPwAAgL8"] {
+        assert_eq!(floats(text, &mut vec![9]).unwrap(), [0.5, -1.0]);
+    }
+    for text in ["AAAA", "AAAAPw=A", "!", "AAAAP"] {
+        assert!(floats(text, &mut Vec::new()).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn an_answer_that_is_not_whole_is_none() {
+    let data = |entries: &str| format!(r#"{{"data":[{entries}]}}"#);
+    let one = r#"{"index":0,"embedding":[1]}"#;
+    assert!(answer(&data(one), 1).is_ok());
+    assert!(answer(&data(r#"{"embedding":[1]}"#), 1).is_ok());
+    for (entries, n_inputs) in [
+        (String::new(), 1),
+        (one.to_owned(), 2),
+        (format!("{one},{one}"), 2),
+        (r#"{"index":1,"embedding":[1]}"#.to_owned(), 1),
+        (r#"{"index":-1,"embedding":[1]}"#.to_owned(), 1),
+        (r#"{"index":0,"embedding":"x"}"#.to_owned(), 1),
+    ] {
+        assert!(answer(&data(&entries), n_inputs).is_err(), "{entries}");
+    }
+}

@@ -1,0 +1,162 @@
+//! A streamed transcription: folds chunks into events.
+
+use std::collections::VecDeque;
+
+use crate::{
+    openai::{chunk::Chunk, text::Text},
+    proto::{self, FinishReason, StreamTranscribeResponse, stream_transcribe_response::Event},
+    translate::{ChunkTranslator, InvalidAnswer, finish, usage},
+};
+
+/// Turns the chunks of one answer into responses.
+///
+/// A long sound is transcribed in stretches, each of which finishes; the text is whole at the end of the last.
+#[derive(Debug, Default)]
+pub(crate) struct Translator {
+    /// Of the stretches until now: the first that is not `stop`, else the last.
+    finished: Option<proto::TranscriptionFinished>,
+    /// Whether text came since a stretch finished.
+    is_amid: bool,
+    /// Held back to the end, since the last one counts.
+    usage: Option<proto::Usage>,
+    waiting: VecDeque<StreamTranscribeResponse>,
+}
+
+impl Translator {
+    fn tell(&mut self, event: Event) {
+        let event = Some(event);
+        self.waiting.push_back(StreamTranscribeResponse { event });
+    }
+
+    fn tell_content(&mut self, text: Text<'_>) {
+        if text.is_empty() {
+            return;
+        }
+        self.is_amid = true;
+        match self.waiting.back_mut().and_then(|last| last.event.as_mut()) {
+            Some(Event::Content(last)) => last.text.push_str(&text),
+            _ => self.tell(Event::Content(proto::TranscriptionDelta {
+                text: text.into_owned(),
+            })),
+        }
+    }
+
+    fn finish(&mut self, word: Text<'_>) -> Result<(), InvalidAnswer> {
+        let reason = finish::finish_reason(&word)?;
+        self.is_amid = false;
+        let told = self.finished.as_ref().map(|told| told.finish_reason());
+        if told.is_none_or(|told| told == FinishReason::Stop) {
+            self.finished = Some(proto::TranscriptionFinished {
+                finish_reason: reason.into(),
+                finish_reason_raw: word.into_owned(),
+            });
+        }
+        Ok(())
+    }
+}
+
+impl ChunkTranslator for Translator {
+    type Response = StreamTranscribeResponse;
+
+    fn push(&mut self, chunk: Chunk<'_>, _json: &str) -> Result<(), InvalidAnswer> {
+        let counted = chunk.usage.map(usage::usage);
+        self.usage = counted.or(self.usage.take());
+        for choice in chunk.choices.unwrap_or_default() {
+            if let Some(text) = choice.delta.unwrap_or_default().content {
+                self.tell_content(text);
+            }
+            match choice.finish_reason {
+                Some(word) if !word.is_empty() => self.finish(word)?,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn end(&mut self) -> Result<(), InvalidAnswer> {
+        let finished = self.finished.take().filter(|_| !self.is_amid);
+        self.tell(Event::Finished(finished.ok_or(InvalidAnswer::Unfinished)?));
+        if let Some(usage) = self.usage.take() {
+            self.tell(Event::Usage(usage));
+        }
+        Ok(())
+    }
+
+    fn pop(&mut self) -> Option<StreamTranscribeResponse> {
+        self.waiting.pop_front()
+    }
+
+    fn is_delta(response: &StreamTranscribeResponse) -> bool {
+        matches!(response.event, Some(Event::Content(_)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const USAGE: &str = r#"{"id":"trsc-1","choices":[],"usage":{"prompt_tokens":3,"completion_tokens":2,"total_tokens":5}}"#;
+
+    fn delta(text: &str, finish: Option<&str>) -> String {
+        let finish = finish.map_or(String::new(), |word| {
+            format!(r#","finish_reason":"{word}","stop_reason":null"#)
+        });
+        format!(
+            r#"{{"id":"trsc-1","object":"transcription.chunk","created":7,"model":"w","choices":[{{"delta":{{"content":"{text}"}}{finish}}}]}}"#
+        )
+    }
+
+    /// The events of a whole stream; a failure is its last line.
+    fn events(chunks: &[String]) -> Vec<String> {
+        let mut translator = Translator::default();
+        let mut pushed = Ok(());
+        for json in chunks {
+            let chunk = serde_json::from_str(json).unwrap();
+            pushed = pushed.and_then(|()| translator.push(chunk, json));
+        }
+        let ended = pushed.and_then(|()| translator.end());
+        let mut events: Vec<String> = std::iter::from_fn(|| translator.pop())
+            .map(|response| match response.event.unwrap() {
+                Event::Content(delta) => delta.text,
+                Event::Finished(finished) => format!("finished {}", finished.finish_reason_raw),
+                Event::Usage(usage) => format!("usage {}", usage.total_tokens()),
+            })
+            .collect();
+        events.extend(ended.err().map(|error| format!("{error:?}")));
+        events
+    }
+
+    #[test]
+    fn text_comes_in_order_and_finishes_once() {
+        let chunks = [
+            delta("Hel", None),
+            delta("lo.", Some("stop")),
+            USAGE.to_owned(),
+        ];
+        assert_eq!(events(&chunks), ["Hello.", "finished stop", "usage 5"]);
+        assert_eq!(events(&[delta("", Some("stop"))]), ["finished stop"]);
+    }
+
+    #[test]
+    fn stretches_finish_together() {
+        for (words, told) in [
+            (["stop", "stop"], "stop"),
+            (["length", "stop"], "length"),
+            (["stop", "length"], "length"),
+            (["new", "length"], "new"),
+        ] {
+            let chunks = [delta("a", Some(words[0])), delta(" b", Some(words[1]))];
+            assert_eq!(events(&chunks), ["a b", &format!("finished {told}")]);
+        }
+    }
+
+    #[test]
+    fn what_is_not_whole_is_an_error() {
+        let unfinished = [delta("a", Some("stop")), delta(" b", None)];
+        assert_eq!(events(&unfinished), ["a b", "Unfinished"]);
+        assert_eq!(events(&[USAGE.to_owned()]), ["Unfinished"]);
+        assert_eq!(events(&[]), ["Unfinished"]);
+        assert_eq!(events(&[delta("a", Some("abort"))]), ["a", "Aborted"]);
+        assert_eq!(events(&[delta("a", Some("error"))]), ["a", "Failed"]);
+    }
+}

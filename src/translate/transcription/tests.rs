@@ -1,0 +1,65 @@
+use super::*;
+
+fn answer(json: &str) -> proto::TranscribeResponse {
+    response(serde_json::from_str(json).unwrap())
+}
+
+#[test]
+fn the_plain_answer_has_text_and_length() {
+    let json = r#"{"text":"Hello.","usage":{"type":"duration","seconds":3}}"#;
+    assert_eq!(
+        answer(json),
+        proto::TranscribeResponse {
+            text: "Hello.".to_owned(),
+            duration_seconds: Some(3.0),
+            ..proto::TranscribeResponse::default()
+        }
+    );
+}
+
+#[test]
+fn the_verbose_answer_has_segments_and_words() {
+    let json = r#"{"duration":2.5,"language":"en","text":"Hello.","segments":[{"id":0,"avg_logprob":-0.5,
+        "compression_ratio":1.5,"end":2.0,"no_speech_prob":null,"seek":0,"start":0.0,"temperature":0.0,
+        "text":"Hello.","tokens":[1,2]}],"words":[{"end":1.0,"start":0.5,"word":"Hello"}]}"#;
+    let told = answer(json);
+    assert_eq!(
+        (told.language.as_str(), told.duration_seconds),
+        ("en", Some(2.5))
+    );
+    let [segment] = &*told.segments else {
+        panic!("one segment");
+    };
+    assert_eq!(
+        (segment.index, segment.start_seconds, segment.end_seconds),
+        (Some(0), Some(0.0), Some(2.0))
+    );
+    assert_eq!(
+        (segment.avg_logprob, segment.no_speech_prob),
+        (Some(-0.5), None)
+    );
+    assert_eq!(told.words[0].word, "Hello");
+    assert_eq!(told.words[0].end_seconds, Some(1.0));
+}
+
+#[test]
+fn the_diarized_answer_has_speakers() {
+    let json = r#"{"task":"transcribe","duration":2.5,"text":"Hi. Ho.","segments":[
+        {"type":"transcript.text.segment","id":"seg_0","start":0,"end":1,"text":"Hi.","speaker":"A"},
+        {"type":"transcript.text.segment","id":"seg_1","start":1,"end":2,"text":"Ho.","speaker":"B"}],
+        "usage":{"type":"duration","seconds":3}}"#;
+    let told = answer(json);
+    let speakers: Vec<_> = told
+        .segments
+        .iter()
+        .map(|it| (it.index, &*it.speaker))
+        .collect();
+    assert_eq!(speakers, [(Some(0), "A"), (Some(1), "B")]);
+    assert_eq!(told.duration_seconds, Some(2.5));
+}
+
+#[test]
+fn tokens_are_counted_where_the_upstream_does() {
+    let json = r#"{"text":"","usage":{"type":"tokens","total_tokens":7}}"#;
+    assert_eq!(answer(json).usage.unwrap().total_tokens, Some(7));
+}

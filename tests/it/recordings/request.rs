@@ -1,0 +1,198 @@
+//! A recorded request body as a request of the contract.
+
+use serde_json::{Map, Value};
+use vllm_grpc_adapter::proto::{
+    AnyJsonObject, ChatMessage, CompletionInput, ContentPart, GenerateRequest, Media, Role,
+    StructuredOutput, TextChoices, Tool, ToolChoice, ToolMode, content_part, media,
+    structured_output::Constraint, tool_choice::Choice,
+};
+
+/// The request that asks vLLM for this body, or what the contract has no word for.
+pub(super) fn read(body: &Value) -> Result<GenerateRequest, String> {
+    let body = body.as_object().ok_or("not an object")?;
+    let mut request = GenerateRequest::default();
+    for (name, value) in body {
+        set(&mut request, name, value, body).ok_or_else(|| format!("{name}: {value}"))?;
+    }
+    Ok(request)
+}
+
+/// `None` where the value has no place in the contract.
+fn set(
+    request: &mut GenerateRequest,
+    name: &str,
+    value: &Value,
+    body: &Map<String, Value>,
+) -> Option<()> {
+    let is_chat = body.contains_key("messages");
+    match name {
+        "model" => request.model = text(value)?,
+        "messages" => request.messages = all(value, message)?,
+        "prompt" => request.completion = Some(completion(value)?),
+        "max_tokens" | "max_completion_tokens" => request.max_tokens = Some(integer(value)?),
+        "n" => request.n = Some(integer(value)?),
+        "seed" => request.seed = Some(value.as_i64()?),
+        "stop" => request.stop = all(value, text)?,
+        "tools" => request.tools = all(value, tool)?,
+        "tool_choice" => request.tool_choice = Some(tool_choice(value)?),
+        "structured_outputs" => request.structured_output = Some(structured_outputs(value)?),
+        "response_format" => request.structured_output = Some(response_format(value)?),
+        "logprobs" if is_chat => request.logprobs = Some(value.as_bool()?),
+        "logprobs" => {
+            request.logprobs = Some(true);
+            request.top_logprobs = Some(integer(value)?);
+        }
+        "top_logprobs" => request.top_logprobs = Some(integer(value)?),
+        "prompt_logprobs" => request.prompt_logprobs = Some(integer(value)?),
+        "echo" => request.echo = Some(value.as_bool()?),
+        "include_reasoning" => request.include_reasoning = Some(value.as_bool()?),
+        "return_token_ids" => request.return_token_ids = Some(value.as_bool()?),
+        // The method says whether to stream, and the adapter always asks for the usage.
+        "stream" => {}
+        "stream_options" => {
+            body.get("stream")?;
+        }
+        name => set_sampling(request, name, value)?,
+    }
+    Some(())
+}
+
+fn set_sampling(request: &mut GenerateRequest, name: &str, value: &Value) -> Option<()> {
+    match name {
+        "temperature" => request.temperature = Some(value.as_f64()?),
+        "top_p" => request.top_p = Some(value.as_f64()?),
+        "top_k" => request.top_k = Some(integer(value)?),
+        "min_p" => request.min_p = Some(value.as_f64()?),
+        "frequency_penalty" => request.frequency_penalty = Some(value.as_f64()?),
+        "presence_penalty" => request.presence_penalty = Some(value.as_f64()?),
+        "repetition_penalty" => request.repetition_penalty = Some(value.as_f64()?),
+        "min_tokens" => request.min_tokens = Some(integer(value)?),
+        "stop_token_ids" => request.stop_token_ids = all(value, integer)?,
+        "ignore_eos" => request.ignore_eos = Some(value.as_bool()?),
+        "skip_special_tokens" => request.skip_special_tokens = Some(value.as_bool()?),
+        "spaces_between_special_tokens" => {
+            request.spaces_between_special_tokens = Some(value.as_bool()?);
+        }
+        "truncate_prompt_tokens" => request.truncate_prompt_tokens = Some(integer(value)?),
+        "logit_bias" => {
+            let biases = value.as_object()?.iter();
+            let biases = biases.map(|(id, bias)| Some((id.parse().ok()?, bias.as_f64()?)));
+            request.logit_bias = biases.collect::<Option<_>>()?;
+        }
+        "priority" => request.priority = Some(integer(value)?),
+        "cache_salt" => request.cache_salt = text(value)?,
+        "user" => request.user = text(value)?,
+        _ => return None,
+    }
+    Some(())
+}
+
+fn message(message: &Value) -> Option<ChatMessage> {
+    let role = Role::from_str_name(&format!(
+        "ROLE_{}",
+        message.get("role")?.as_str()?.to_uppercase()
+    ))?;
+    let mut turn = ChatMessage {
+        role: role.into(),
+        ..ChatMessage::default()
+    };
+    match message.get("content")? {
+        Value::String(content) => turn.content.clone_from(content),
+        parts => turn.parts = all(parts, part)?,
+    }
+    Some(turn)
+}
+
+fn part(part: &Value) -> Option<ContentPart> {
+    let part = match part.get("type")?.as_str()? {
+        "text" => content_part::Part::Text(text(part.get("text")?)?),
+        "image_url" => content_part::Part::Image(Media {
+            source: Some(media::Source::Url(text(part.pointer("/image_url/url")?)?)),
+            ..Media::default()
+        }),
+        _ => return None,
+    };
+    Some(ContentPart { part: Some(part) })
+}
+
+/// One prompt, as text or as token ids; the contract has one prompt a call.
+fn completion(prompt: &Value) -> Option<CompletionInput> {
+    Some(match prompt {
+        Value::String(text) => CompletionInput {
+            text: text.clone(),
+            ..CompletionInput::default()
+        },
+        ids => CompletionInput {
+            token_ids: all(ids, integer)?,
+            ..CompletionInput::default()
+        },
+    })
+}
+
+fn tool(tool: &Value) -> Option<Tool> {
+    let function = tool.get("function")?;
+    Some(Tool {
+        name: text(function.get("name")?)?,
+        description: text(function.get("description")?)?,
+        parameters_json: function.get("parameters")?.to_string(),
+        strict: None,
+    })
+}
+
+fn tool_choice(choice: &Value) -> Option<ToolChoice> {
+    let choice = match choice {
+        Value::String(mode) => {
+            let mode = ToolMode::from_str_name(&format!("TOOL_MODE_{}", mode.to_uppercase()))?;
+            Choice::Mode(mode.into())
+        }
+        named => Choice::FunctionName(text(named.pointer("/function/name")?)?),
+    };
+    Some(ToolChoice {
+        choice: Some(choice),
+    })
+}
+
+fn structured_outputs(outputs: &Value) -> Option<StructuredOutput> {
+    let mut outputs = outputs.as_object()?.iter();
+    let (name, value) = outputs.next()?;
+    let constraint = match name.as_str() {
+        "json" => Constraint::JsonSchema(value.to_string()),
+        "regex" => Constraint::Regex(text(value)?),
+        "grammar" => Constraint::Grammar(text(value)?),
+        "choice" => Constraint::Choice(TextChoices {
+            values: all(value, text)?,
+        }),
+        _ => return None,
+    };
+    // The contract has one form a request.
+    outputs.next().is_none().then(|| form(constraint))
+}
+
+fn response_format(format: &Value) -> Option<StructuredOutput> {
+    match format.get("type")?.as_str()? {
+        "json_object" => Some(form(Constraint::JsonObject(AnyJsonObject {}))),
+        "json_schema" => {
+            let schema = format.pointer("/json_schema/schema")?;
+            Some(form(Constraint::JsonSchema(schema.to_string())))
+        }
+        _ => None,
+    }
+}
+
+fn form(constraint: Constraint) -> StructuredOutput {
+    StructuredOutput {
+        constraint: Some(constraint),
+    }
+}
+
+fn text(value: &Value) -> Option<String> {
+    value.as_str().map(str::to_owned)
+}
+
+fn integer(value: &Value) -> Option<i32> {
+    value.as_i64()?.try_into().ok()
+}
+
+fn all<T>(list: &Value, read: impl Fn(&Value) -> Option<T>) -> Option<Vec<T>> {
+    list.as_array()?.iter().map(read).collect()
+}
