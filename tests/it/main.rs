@@ -30,6 +30,7 @@
     clippy::large_futures,
     clippy::panic,
     clippy::print_stderr,
+    clippy::print_stdout,
     clippy::string_slice,
     clippy::too_many_lines,
     clippy::type_complexity,
