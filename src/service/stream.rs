@@ -103,7 +103,7 @@ impl<T: ChunkTranslator> Responses<T> {
         self.call.observer.responded();
         if T::is_delta(response) {
             self.call.observer.subject.deltas += 1;
-            crate::telemetry::call::delta_made();
+            telemetry::call::delta_made();
         }
     }
 }

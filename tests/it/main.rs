@@ -17,6 +17,7 @@
 //! - `server_upstream`: what the server ends, ends upstream too.
 //! - `upstream_connections`: connections to the upstream that cannot be had, and those that are lost.
 //! - `upstream_http`: what the upstream answers as HTTP: statuses, headers, framing.
+//! - `upstream_sizes`: upstreams that send too much, or what is costly to read.
 //! - `upstream_limits`: upstreams that are silent, endless or odd.
 //! - `upstream_ends`: how an upstream's answer may end, and that only a whole one is OK.
 //! - `support`: the adapter, the scripted upstream and the requests that tests are made of.
@@ -60,3 +61,4 @@ mod upstream_connections;
 mod upstream_ends;
 mod upstream_http;
 mod upstream_limits;
+mod upstream_sizes;

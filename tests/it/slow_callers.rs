@@ -100,7 +100,7 @@ async fn streams_that_nobody_reads_are_held_in_little_memory() {
     ] {
         let meter = Meter::new();
         let held = held(flood(text, &meter), Some(&meter), window).await;
-        println!("{row}: {held} bytes a stream, of which {idle} without events");
+        eprintln!("{row}: {held} bytes a stream, of which {idle} without events");
         assert!(
             held <= idle + most,
             "{row}: {held} bytes a stream, {idle} without events"
@@ -182,7 +182,7 @@ async fn a_tonic_client_that_pauses_for_fifty_thousand_tokens_gets_them_all() {
     };
     let (_stream, (n_tokens, n_events)) = tokio::join!(upstream, caller);
     assert_eq!(n_tokens, N);
-    println!("{n_events} events");
+    eprintln!("{n_events} events");
 }
 
 /// Row A11: who keeps up gets each token at once.
