@@ -171,6 +171,16 @@ fn upstream_report(error: &upstream::Error, subject: &Subject) -> Report {
         )
         .with("status", status),
         Error::Protocol(_) => protocol(),
+        // The caller's own batch is too large.
+        Error::TooLarge {
+            what: "body",
+            limit,
+        } if subject.origin.is_optional() => Report::new(
+            Code::ResourceExhausted,
+            "RESPONSE_TOO_LARGE",
+            format!("the answer is larger than {limit} bytes (--max-body-bytes); ask for less"),
+        )
+        .with("limit", limit),
         Error::TooLarge { what, limit } => Report::new(
             Code::Internal,
             "UPSTREAM_EVENT_TOO_LARGE",

@@ -49,6 +49,7 @@ pub(super) const FIELDS: Fields = Fields {
         ("Priority scheduling", "priority"),
         ("At most 0 image", "conversations"),
         ("multimodal", "conversations"),
+        ("out of vocabulary", "token_inputs"),
     ],
 };
 

@@ -2,6 +2,7 @@
 //!
 //! - `architecture`: the modules of `src/` depend on each other in one direction.
 //! - `demo`: the simulated vLLM speaks as the recorded one, and answers through the adapter.
+//! - `embedding`, `models`, `ranking`, `tokenization`, `transcription`: the services beside generation, each whole.
 //! - `recordings`: what a real vLLM sent, whole, cut in two and cut off.
 //! - `scripted_upstream`: the upstream of the other tests does what its script says.
 //! - `caller_faults`: callers that leave, or whose time is over.
@@ -44,9 +45,12 @@
 mod architecture;
 mod caller_faults;
 mod demo;
+mod embedding;
 mod hostile_input;
+mod models;
 mod network_faults;
 mod process_faults;
+mod ranking;
 mod recordings;
 mod scripted_upstream;
 mod server_calls;
@@ -57,6 +61,8 @@ mod server_settings;
 mod server_upstream;
 mod slow_callers;
 mod support;
+mod tokenization;
+mod transcription;
 mod upstream_connections;
 mod upstream_ends;
 mod upstream_http;

@@ -10,6 +10,7 @@ pub(crate) mod reply;
 pub(crate) mod requests;
 pub(crate) mod served;
 pub(crate) mod signal;
+pub(crate) mod told;
 pub(crate) mod vllm;
 pub(crate) mod wire;
 

@@ -21,17 +21,18 @@ SERVING = b"\x08\x01"
 
 
 def stubs(directory):
-    """The generated messages, as one namespace, and the stub's class; their modules are written to the directory."""
+    """The generated messages and the stubs' classes, each as one namespace; their modules are written to the directory."""
     sources = sorted(str(path.relative_to(PROTO)) for path in PROTO.rglob("*.proto"))
     includes = [f"-I{PROTO}", f"-I{pathlib.Path(grpc_tools.__file__).parent / '_proto'}"]
     outputs = [f"--python_out={directory}", f"--grpc_python_out={directory}"]
     if protoc.main(["protoc", *includes, *outputs, *sources]) != 0:
         sys.exit("protoc failed")
     sys.path.insert(0, str(directory))
-    module = {name: importlib.import_module(f"vllm_adapter.v1.{name}") for name in ("chat_pb2", "generation_pb2")}
-    grpc_module = importlib.import_module("vllm_adapter.v1.generation_pb2_grpc")
-    messages = types.SimpleNamespace(**{**vars(module["chat_pb2"]), **vars(module["generation_pb2"])})
-    return messages, grpc_module.GenerationServiceStub
+    messages, services = types.SimpleNamespace(), types.SimpleNamespace()
+    for name in (pathlib.Path(source).stem for source in sources):
+        vars(messages).update(vars(importlib.import_module(f"vllm_adapter.v1.{name}_pb2")))
+        vars(services).update(vars(importlib.import_module(f"vllm_adapter.v1.{name}_pb2_grpc")))
+    return messages, services
 
 
 class Adapter:

@@ -155,8 +155,8 @@ def main():
     parser.add_argument("--only", default="", metavar="TEXT", help="cases whose names hold this")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory:
-        pb, stub_class = stubs(directory)
-        found = servers(options, stub_class)
+        pb, services = stubs(directory)
+        found = servers(options, services.GenerationServiceStub)
         try:
             agreed, total = run(options, pb, found)
         finally:

@@ -74,6 +74,10 @@ impl Adapter {
         }
     }
 
+    pub(crate) fn channel(&self) -> Channel {
+        self.channel.clone()
+    }
+
     pub(crate) fn client(&self) -> GenerationServiceClient<Channel> {
         GenerationServiceClient::new(self.channel.clone()).max_decoding_message_size(64 << 20)
     }

@@ -100,9 +100,13 @@ impl Process {
         Builder { command }
     }
 
-    pub(crate) async fn client(&self) -> GenerationServiceClient<Channel> {
+    pub(crate) async fn channel(&self) -> Channel {
         let endpoint = Endpoint::from_shared(format!("http://{}", self.address)).unwrap();
-        GenerationServiceClient::new(endpoint.connect().await.unwrap())
+        endpoint.connect().await.unwrap()
+    }
+
+    pub(crate) async fn client(&self) -> GenerationServiceClient<Channel> {
+        GenerationServiceClient::new(self.channel().await)
     }
 
     pub(crate) fn send(&self, signal: Signal) {
