@@ -8,6 +8,7 @@ mod error;
 mod generation;
 mod models;
 mod observer;
+mod pace;
 mod ranking;
 pub(crate) mod request_id;
 mod stream;

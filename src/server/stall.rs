@@ -8,7 +8,9 @@ use std::{
 
 use tokio::time::{self, Instant, Sleep};
 
-/// Ends once one piece of a response has waited for too long.
+use crate::telemetry::call::Ending;
+
+/// Ends once one piece of a response has waited for too long, or beyond the call's deadline.
 ///
 /// A caller that reads costs nothing here: there is no timer until a piece has to wait, and then one that is moved
 /// only when it fires.
@@ -32,9 +34,14 @@ impl Stall {
         }
     }
 
-    /// Ready once piece `blocked_at` has waited for the limit; `None` means that nothing waits.
-    pub(super) fn poll(&mut self, blocked_at: Option<u64>, cx: &mut Context<'_>) -> Poll<()> {
-        let (Some(limit), Some(piece)) = (self.limit, blocked_at) else {
+    /// Ready once piece `blocked_at` has waited for the limit or to the deadline; `None` means that nothing waits.
+    pub(super) fn poll(
+        &mut self,
+        blocked_at: Option<u64>,
+        deadline: Option<Instant>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Ending> {
+        let Some(piece) = blocked_at else {
             self.waiting = None;
             return Poll::Pending;
         };
@@ -46,16 +53,23 @@ impl Stall {
                 now
             }
         };
-        let deadline = since + limit;
+        let stall = self
+            .limit
+            .map(|limit| (since + limit, Ending::CallerTooSlow));
+        let deadline = deadline.map(|deadline| (deadline, Ending::DeadlinePassed));
+        let ends = stall.into_iter().chain(deadline);
+        let Some((end, ending)) = ends.min_by_key(|(end, _)| *end) else {
+            return Poll::Pending;
+        };
         let timer = self
             .timer
-            .get_or_insert_with(|| Box::pin(time::sleep_until(deadline)));
+            .get_or_insert_with(|| Box::pin(time::sleep_until(end)));
         loop {
             ready!(timer.as_mut().poll(cx));
-            if timer.deadline() >= deadline {
-                return Poll::Ready(());
+            if timer.deadline() >= end {
+                return Poll::Ready(ending);
             }
-            timer.as_mut().reset(deadline);
+            timer.as_mut().reset(end);
         }
     }
 }
@@ -69,7 +83,7 @@ mod tests {
     const LIMIT: Duration = Duration::from_secs(60);
 
     async fn is_over(stall: &mut Stall, blocked_at: Option<u64>) -> bool {
-        poll_fn(|cx| Poll::Ready(stall.poll(blocked_at, cx).is_ready())).await
+        poll_fn(|cx| Poll::Ready(stall.poll(blocked_at, None, cx).is_ready())).await
     }
 
     #[tokio::test(start_paused = true)]
@@ -77,7 +91,8 @@ mod tests {
         let mut stall = Stall::new(Some(LIMIT));
         assert!(!is_over(&mut stall, Some(1)).await);
         let start = Instant::now();
-        poll_fn(|cx| stall.poll(Some(1), cx)).await;
+        let ending = poll_fn(|cx| stall.poll(Some(1), None, cx)).await;
+        assert_eq!(ending, Ending::CallerTooSlow);
         assert_eq!(start.elapsed(), LIMIT);
     }
 
@@ -102,6 +117,20 @@ mod tests {
         time::advance(LIMIT * 2).await;
         assert!(!is_over(&mut stall, None).await);
         assert!(!is_over(&mut stall, Some(2)).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_piece_that_waits_to_the_deadline_is_over_with_it() {
+        for limit in [None, Some(LIMIT)] {
+            let mut stall = Stall::new(limit);
+            let start = Instant::now();
+            let deadline = Some(start + LIMIT / 2);
+            let ending = poll_fn(|cx| stall.poll(Some(1), deadline, cx)).await;
+            assert_eq!(
+                (ending, start.elapsed()),
+                (Ending::DeadlinePassed, LIMIT / 2)
+            );
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -134,9 +134,9 @@ impl<F: Future<Output = ()>> Future for Stream<F> {
         if this.call.poll(cx).is_ready() {
             return Poll::Ready(());
         }
-        ready!(this.stall.poll(call::blocked_at(), cx));
+        let ending = ready!(this.stall.poll(call::blocked_at(), call::deadline(), cx));
         // What the call holds is dropped with this task, which resets the stream.
-        call::end(Ending::CallerTooSlow);
+        call::end(ending);
         Poll::Ready(())
     }
 }

@@ -3,18 +3,21 @@
 use std::{
     future::Future,
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use tokio::time::Sleep;
 use tokio_stream::Stream;
 
-use super::{call::Call, error::Error};
-use crate::{translate::ChunkTranslator, upstream::Events};
+use super::{call::Call, error::Error, pace::Pace};
+use crate::{telemetry, translate::ChunkTranslator, upstream::Events};
 
 /// Most events that are read ahead of the caller. They are there already: reading them together makes one write of
 /// many messages, and lets adjacent deltas be merged.
 const MAX_READ_AHEAD: usize = 64;
+
+/// The same in bytes, beyond the last event: what waits for a caller is memory.
+const MAX_READ_AHEAD_BYTES: usize = 16 << 10;
 
 /// The responses of one call, pulled by its caller: one who reads slowly slows the upstream, and one who leaves drops
 /// all of this, and with it the upstream's connection.
@@ -26,6 +29,7 @@ pub(crate) struct Responses<T> {
     state: State,
     /// Whether responses were taken since the last read.
     was_taken: bool,
+    pace: Pace,
 }
 
 /// How far the stream is.
@@ -43,6 +47,10 @@ impl<T: ChunkTranslator> Responses<T> {
     /// The responses of an answer that has begun; what was translated of it comes first.
     pub(super) fn new(events: Events, translator: T, call: Call) -> Self {
         let timer = call.deadline.timer().map(Box::pin);
+        // A caller that does not read keeps this from being polled, and its deadline must hold all the same.
+        if let Some(timer) = &timer {
+            telemetry::call::set_deadline(timer.deadline());
+        }
         Self {
             events,
             translator,
@@ -50,6 +58,7 @@ impl<T: ChunkTranslator> Responses<T> {
             call,
             state: State::Open,
             was_taken: false,
+            pace: Pace::new(),
         }
     }
 
@@ -58,11 +67,14 @@ impl<T: ChunkTranslator> Responses<T> {
         if std::mem::take(&mut self.was_taken) {
             self.events.resume();
         }
+        let mut n_bytes = 0;
         for n_read in 0..MAX_READ_AHEAD {
             let read = match self.events.poll_advance(context) {
                 Poll::Pending if n_read == 0 => return Poll::Pending,
                 Poll::Pending => return Poll::Ready(()),
-                Poll::Ready(Ok(true)) => take(&self.events, &mut self.translator),
+                Poll::Ready(Ok(true)) => take(&self.events, &mut self.translator).map(|taken| {
+                    n_bytes += taken;
+                }),
                 Poll::Ready(Ok(false)) => self.translator.end().map_err(Error::from).map(|()| {
                     self.state = State::Ending(None);
                 }),
@@ -71,7 +83,7 @@ impl<T: ChunkTranslator> Responses<T> {
             if let Err(error) = read {
                 self.state = State::Ending(Some(error));
             }
-            if !matches!(self.state, State::Open) {
+            if !matches!(self.state, State::Open) || n_bytes >= MAX_READ_AHEAD_BYTES {
                 break;
             }
         }
@@ -87,21 +99,22 @@ impl<T: ChunkTranslator> Responses<T> {
 
     fn count(&mut self, response: &T::Response) {
         self.was_taken = true;
+        self.pace.add(response);
         self.call.observer.responded();
         if T::is_delta(response) {
             self.call.observer.subject.deltas += 1;
-            crate::telemetry::call::delta_made();
+            telemetry::call::delta_made();
         }
     }
 }
 
-/// Gives the translator the event that `events` is at.
-pub(super) fn take(events: &Events, translator: &mut impl ChunkTranslator) -> Result<(), Error> {
+/// Gives the translator the event that `events` is at, and tells its bytes.
+pub(super) fn take(events: &Events, translator: &mut impl ChunkTranslator) -> Result<usize, Error> {
     let json = events.data()?;
     if !translator.push_text(json)? {
         translator.push(events.chunk()?, json)?;
     }
-    Ok(())
+    Ok(json.len())
 }
 
 impl<T: ChunkTranslator + Unpin> Stream for Responses<T> {
@@ -128,7 +141,11 @@ impl<T: ChunkTranslator + Unpin> Stream for Responses<T> {
             this.state = State::Open;
             if this.is_expired(context) {
                 this.state = State::Ending(Some(this.call.deadline.expired().into()));
-            } else if this.poll_read(context).is_pending() {
+                continue;
+            }
+            ready!(this.pace.poll_begin(context));
+            if this.poll_read(context).is_pending() {
+                this.pace.end_piece();
                 return Poll::Pending;
             }
         }

@@ -104,6 +104,11 @@ fn ended(ending: Ending) -> (Code, &'static str, &'static str) {
             "the connection reached its age",
         ),
         Ending::CallerTooSlow => (Code::Aborted, "CLIENT_TOO_SLOW", "the caller does not read"),
+        Ending::DeadlinePassed => (
+            Code::DeadlineExceeded,
+            "DEADLINE",
+            "the call's deadline passed; generation has stopped",
+        ),
     }
 }
 

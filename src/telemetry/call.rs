@@ -6,6 +6,8 @@
 
 use std::cell::Cell;
 
+use tokio::time::Instant;
+
 tokio::task_local! {
     static CALL: Call;
 }
@@ -19,12 +21,15 @@ pub(crate) enum Ending {
     ConnectionAged,
     /// The caller has not read for too long.
     CallerTooSlow,
+    /// The call's deadline passed while its caller did not read.
+    DeadlinePassed,
 }
 
 /// The state of one call, as its transport sees it.
 #[derive(Debug, Default)]
 pub(crate) struct Call {
     ending: Cell<Option<Ending>>,
+    deadline: Cell<Option<Instant>>,
     /// Pieces of the response that were handed to the transport.
     n_frames: Cell<u64>,
     /// Whether the last of them still waits for the caller to read.
@@ -47,6 +52,16 @@ pub(crate) fn ending() -> Option<Ending> {
 pub(crate) fn end(ending: Ending) {
     // Outside a call there is nothing to end.
     let _ = CALL.try_with(|call| call.ending.set(Some(ending)));
+}
+
+/// The running call has a deadline, which holds also while its caller does not read.
+pub(crate) fn set_deadline(at: Instant) {
+    let _ = CALL.try_with(|call| call.deadline.set(Some(at)));
+}
+
+/// The running call's deadline.
+pub(crate) fn deadline() -> Option<Instant> {
+    CALL.try_with(|call| call.deadline.get()).ok().flatten()
 }
 
 /// A piece of the response was handed to the transport.

@@ -22,7 +22,7 @@ use crate::{
 /// Folds the chunks of one streamed answer into responses.
 pub(crate) trait ChunkTranslator {
     /// What a caller is sent.
-    type Response;
+    type Response: prost::Message;
 
     /// Takes a chunk by its text alone, if it is mere text as chunks before it were; false if it has to be parsed.
     fn push_text(&mut self, _json: &str) -> Result<bool, InvalidAnswer> {

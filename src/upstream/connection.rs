@@ -36,7 +36,7 @@ pub(super) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 pub(super) type Connector = HttpsConnector<HttpConnector>;
 
 /// Most bytes that are read ahead of a body; a head that is larger is malformed.
-const MAX_BUFFER_BYTES: usize = 64 * 1024;
+const MAX_BUFFER_BYTES: usize = 16 * 1024;
 
 /// As many headers as an answer may have; vLLM sends six.
 const MAX_HEADERS: usize = 100;

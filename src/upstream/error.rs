@@ -77,13 +77,24 @@ impl fmt::Display for Refusal {
         write!(f, "{}", self.status)?;
         match &self.body {
             ErrorBody::Engine(error) => {
-                let param = error.param.as_deref().unwrap_or("no field");
-                write!(f, ", {:?} about {param:?}", error.kind)
+                let param = error.param.as_deref().map_or("no field", identifier);
+                write!(f, ", {} about {param}", identifier(&error.kind))
             }
-            ErrorBody::Gate(word) => write!(f, ", {word:?}"),
+            // Its text may hold the key that it refuses.
+            ErrorBody::Gate(_) => f.write_str(", by vLLM's gate"),
             ErrorBody::Detail => f.write_str(", by vLLM's router"),
             ErrorBody::Foreign => f.write_str(", not in vLLM's words"),
         }
+    }
+}
+
+/// The text where it can only be the name of something, so that nothing else of the upstream's is logged.
+fn identifier(text: &str) -> &str {
+    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.');
+    if text.len() <= 64 && text.bytes().all(is_name) {
+        text
+    } else {
+        "something"
     }
 }
 

@@ -5,6 +5,11 @@
 //! - `embedding`, `models`, `ranking`, `tokenization`, `transcription`: the services beside generation, each whole.
 //! - `recordings`: what a real vLLM sent, whole, cut in two and cut off.
 //! - `scripted_upstream`: the upstream of the other tests does what its script says.
+//! - `caller_faults`: callers that leave, or whose time is over.
+//! - `slow_callers`: callers that read slowly or never, and messages that are too large.
+//! - `hostile_input`: what callers and upstreams send to mislead, and what must never be seen.
+//! - `network_faults`: the network between caller and adapter, and the host's limits.
+//! - `process_faults`: the process: its end, its upstream's restart, memory.
 //! - `server_settings`: what a connection offers, and how much it takes.
 //! - `server_calls`: what every call gets, whatever it asks for.
 //! - `server_hostile`: callers that send what no client sends, or nothing.
@@ -13,6 +18,7 @@
 //! - `server_upstream`: what the server ends, ends upstream too.
 //! - `upstream_connections`: connections to the upstream that cannot be had, and those that are lost.
 //! - `upstream_http`: what the upstream answers as HTTP: statuses, headers, framing.
+//! - `upstream_sizes`: upstreams that send too much, or what is costly to read.
 //! - `upstream_limits`: upstreams that are silent, endless or odd.
 //! - `upstream_ends`: how an upstream's answer may end, and that only a whole one is OK.
 //! - `support`: the adapter, the scripted upstream and the requests that tests are made of.
@@ -25,7 +31,10 @@
     clippy::large_futures,
     clippy::panic,
     clippy::print_stderr,
+    clippy::print_stdout,
     clippy::string_slice,
+    clippy::too_many_lines,
+    clippy::type_complexity,
     clippy::unwrap_used,
     clippy::wildcard_enum_match_arm,
     dead_code,
@@ -34,9 +43,13 @@
 )]
 
 mod architecture;
+mod caller_faults;
 mod demo;
 mod embedding;
+mod hostile_input;
 mod models;
+mod network_faults;
+mod process_faults;
 mod ranking;
 mod recordings;
 mod scripted_upstream;
@@ -46,6 +59,7 @@ mod server_hostile;
 mod server_process;
 mod server_settings;
 mod server_upstream;
+mod slow_callers;
 mod support;
 mod tokenization;
 mod transcription;
@@ -53,3 +67,4 @@ mod upstream_connections;
 mod upstream_ends;
 mod upstream_http;
 mod upstream_limits;
+mod upstream_sizes;

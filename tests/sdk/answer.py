@@ -7,8 +7,10 @@ What is left out of the comparison:
 - `role`: the adapter's choices are the assistant's, as the contract has it; vLLM gives the last role of the prompt
   where no generation prompt was asked for.
 - `object`: it names the type of the JSON object, which in gRPC is the message's.
+- `reasoning_tokens` of a stream: vLLM counts them by its deltas, which it merges as its load goes.  That there is a
+  number is compared.
 - Absent, null, empty text and empty list: they mean the same.
-- What was not asked for (`ASKED_BY`): vLLM sends some of it all the same, and the adapter must not.
+- What was not asked for, as in `ASKED_BY`: vLLM sends some of it all the same, and the adapter must not.
 
 A member of vLLM's answer that is neither compared nor left out here is an error.
 """
@@ -67,8 +69,16 @@ def float32(number):
     return None if number is None else struct.unpack("f", struct.pack("f", number))[0]
 
 
+def steady(whole):
+    """A streamed answer without the number of `reasoning_tokens`."""
+    for usage in (whole.get("usage"), *(choice.get("running_usage") for choice in whole["choices"])):
+        if usage and "reasoning_tokens" in usage:
+            usage["reasoning_tokens"] = shape(usage["reasoning_tokens"])
+    return whole
+
+
 def shape(value):
-    """JSON with every number replaced, since those of `metrics` are times."""
+    """JSON with every number replaced."""
     if isinstance(value, dict):
         return {member: shape(inner) for member, inner in value.items()}
     return "a number" if isinstance(value, (int, float)) else value
@@ -147,12 +157,15 @@ def _chat_logprob_from_sdk(case, token):
 
 
 def _completion_logprobs_from_sdk(case, logprobs):
+    # vLLM lists the token itself even where no others are asked for; in a chat it lists none then.
+    asks_for_top = case.body.get("logprobs") or case.body.get("logprob_token_ids")
+
     def whole(token, logprob, offset=None, top=None):
         members = {
             **_token_from_sdk(case, token),
             "logprob": float32(logprob),
             "text_offset": offset,
-            "top": [whole(*candidate) for candidate in (top or {}).items()],
+            "top": [whole(*candidate) for candidate in (top or {}).items()] if asks_for_top else [],
         }
         return compared(case, members)
 

@@ -157,7 +157,7 @@ TOOLS = [
     chat("one call at most", "Weather in Paris and Tokyo?", tools=[WEATHER], parallel_tool_calls=False),
     chat("parallel calls allowed", "Weather in Paris and Tokyo?", tools=[WEATHER], parallel_tool_calls=True),
     chat("tool call cut off", "Weather in Paris?", tools=[WEATHER], max_tokens=16),
-    chat("required call cut off", "Weather in Paris?", tools=[WEATHER], tool_choice="required", max_tokens=12),
+    chat("required call cut off", "Weather in Paris?", tools=[WEATHER], tool_choice="required", max_tokens=18),
     chat("tool calls of n", "Weather in Paris?", tools=[WEATHER], n=2, temperature=0.2, seed=9),
     chat("tool calls with logprobs and ids", "Weather in Paris?", tools=[WEATHER], logprobs=True, top_logprobs=1,
          return_token_ids=True),

@@ -45,6 +45,19 @@ impl Builder {
         self
     }
 
+    /// With so many descriptors at most.
+    pub(crate) fn limit_descriptors(mut self, n: usize) -> Self {
+        let started = self.command.as_std();
+        let mut command = Command::new("/bin/sh");
+        command
+            .args(["-c", &format!("ulimit -n {n}; exec \"$0\" \"$@\"")])
+            .arg(started.get_program())
+            .args(started.get_args());
+        bare(&mut command);
+        self.command = command;
+        self
+    }
+
     /// Starts it, and waits until it says where it listens.
     pub(crate) async fn start(mut self) -> Process {
         let mut child = self.command.spawn().unwrap();
@@ -82,16 +95,8 @@ impl Process {
 
     fn running(arguments: &[&str]) -> Builder {
         let mut command = Command::new(env!("CARGO_BIN_EXE_vllm-grpc-adapter"));
-        command
-            .env_clear()
-            // A `.env` file of the working directory would be read.
-            .current_dir(env!("CARGO_TARGET_TMPDIR"))
-            .args(arguments)
-            .args(["--listen", "127.0.0.1:0"])
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true);
+        command.args(arguments).args(["--listen", "127.0.0.1:0"]);
+        bare(&mut command);
         Builder { command }
     }
 
@@ -161,6 +166,17 @@ impl Process {
             .expect("the adapter has not been waited for");
         Pid::from_raw(id.try_into().unwrap()).unwrap()
     }
+}
+
+/// With nothing of this process's environment, in a directory without a `.env` file.
+fn bare(command: &mut Command) {
+    command
+        .env_clear()
+        .current_dir(env!("CARGO_TARGET_TMPDIR"))
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
 }
 
 /// Reads on as long as the process writes, so that it never waits for a reader.

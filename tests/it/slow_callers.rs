@@ -1,0 +1,321 @@
+//! Callers that read slowly or never, and messages that are too large.
+
+use std::time::{Duration, Instant};
+
+use tokio::{io::AsyncWriteExt, net::TcpListener};
+use tonic::Code;
+
+use crate::{
+    caller_faults::{GENERATE, STREAM, raw},
+    support::{
+        adapter::Adapter,
+        outcome::{check, fact, outcome},
+        process::Process,
+        raw_h2::{self, INITIAL_WINDOW_SIZE, MAX_CONCURRENT_STREAMS, RST_STREAM, RawH2, SETTINGS},
+        reply::Reply,
+        requests::prompt,
+        signal::{Meter, Signal},
+        soon,
+        vllm::Vllm,
+        wire,
+    },
+};
+
+fn millis(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+/// A stream that never ends, of events that hold so many bytes of text.
+fn flood(text: usize, meter: &Meter) -> Reply {
+    let event = format!("data: {}\n\n", wire::text(&"x".repeat(text)));
+    let n_events = 20_000_usize.div_ceil(event.len());
+    Reply::stream()
+        .event(wire::first())
+        .flood(event.repeat(n_events), meter)
+}
+
+/// Row A9.
+#[tokio::test]
+async fn a_caller_that_does_not_read_stops_the_upstream_and_is_cut_in_time() {
+    let meter = Meter::new();
+    let vllm = Vllm::replying(flood(10, &meter)).await;
+    let adapter = Adapter::before(vllm.base_url())
+        .with(|config| config.server.write_stall_timeout = Some(Duration::from_secs(2)))
+        .start()
+        .await;
+    let begun = Instant::now();
+    let mut caller = raw(adapter.address, STREAM, &[]).await;
+    // What the kernel's buffers hold, beside the adapter's 96 KiB.
+    let n_bytes = meter.stalled_for(millis(500)).await;
+    assert!(n_bytes < 16 << 20, "{n_bytes}");
+    let reset = caller.next_of(RST_STREAM).await.unwrap();
+    assert_eq!(reset.stream, 1);
+    vllm.left(0).await;
+    let took = begun.elapsed();
+    assert!(
+        took >= Duration::from_secs(2) && took < Duration::from_secs(6),
+        "{took:?}"
+    );
+}
+
+/// Bytes of memory for each of many streams that nobody reads, by what the upstream sends and the caller's windows.
+async fn held(reply: Reply, meter: Option<&Meter>, window: u32) -> u64 {
+    const N: u32 = 200;
+    let vllm = Vllm::replying(reply).await;
+    let process = Process::before(&vllm.base_url()).start().await;
+    let before = process.resident_bytes();
+    let mut caller = RawH2::open(process.address, &[(INITIAL_WINDOW_SIZE, window)]).await;
+    if window > 65_535 {
+        caller
+            .write(&raw_h2::window_update(0, window - 65_535))
+            .await;
+    }
+    for n in 0..N {
+        let call = raw_h2::whole_call(2 * n + 1, STREAM, &prompt("x"));
+        caller.write(&call).await;
+    }
+    vllm.request(N as usize - 1).await;
+    if let Some(meter) = meter {
+        meter.stalled_for(millis(1000)).await;
+    }
+    (process.resident_bytes() - before) / u64::from(N)
+}
+
+/// Rows A9 and A10: what waits in a stream is 96 KiB, beside its largest event.
+#[tokio::test]
+async fn streams_that_nobody_reads_are_held_in_little_memory() {
+    const NONE: u32 = (1 << 31) - 1;
+    let idle = held(
+        Reply::stream().event(wire::first()).fall_silent(),
+        None,
+        65_535,
+    )
+    .await;
+    for (row, text, window, most) in [
+        ("small events", 10, 65_535, 96 << 10),
+        ("events of 8 kB", 8_000, 65_535, 128 << 10),
+        ("events of 50 kB", 50_000, 65_535, 256 << 10),
+        ("small events and no windows", 10, NONE, 128 << 10),
+        ("events of 50 kB and no windows", 50_000, NONE, 256 << 10),
+    ] {
+        let meter = Meter::new();
+        let held = held(flood(text, &meter), Some(&meter), window).await;
+        eprintln!("{row}: {held} bytes a stream, of which {idle} without events");
+        assert!(
+            held <= idle + most,
+            "{row}: {held} bytes a stream, {idle} without events"
+        );
+    }
+}
+
+/// Row A10.
+#[tokio::test]
+async fn a_thousand_streams_on_a_connection_are_refused_above_the_cap() {
+    let vllm = Vllm::replying(Reply::raw().fall_silent()).await;
+    let adapter = Adapter::before(vllm.base_url()).start().await;
+    let mut caller = RawH2::open(adapter.address, &[]).await;
+    let settings = caller.next_of(SETTINGS).await.unwrap().settings();
+    assert!(settings.contains(&(MAX_CONCURRENT_STREAMS, 256)));
+    for n in 0..300 {
+        caller
+            .write(&raw_h2::whole_call(2 * n + 1, GENERATE, &prompt("x")))
+            .await;
+    }
+    for n in 256..300 {
+        let refused = caller.next_of(RST_STREAM).await.unwrap();
+        assert_eq!((refused.stream, refused.code()), (2 * n + 1, 7));
+    }
+    vllm.request(255).await;
+    assert_eq!(vllm.n_requests(), 256);
+}
+
+/// Row A11. The pause is scaled down unless `ADAPTER_TEST_FULL_LENGTH` is set.
+#[tokio::test]
+async fn a_tonic_client_that_pauses_for_fifty_thousand_tokens_gets_them_all() {
+    const N: usize = 50_000;
+    let is_full = std::env::var_os("ADAPTER_TEST_FULL_LENGTH").is_some();
+    let pause = Duration::from_secs(if is_full { 60 } else { 6 });
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let adapter = Adapter::before(format!("http://{address}/v1").parse().unwrap())
+        .start()
+        .await;
+    let written = Signal::new();
+    let upstream = async {
+        let (mut stream, _address) = listener.accept().await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        let head =
+            "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n";
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let begun = Instant::now();
+        for n in 0..N {
+            let event = format!("data: {}\n\n", wire::text("a"));
+            stream.write_all(event.as_bytes()).await.unwrap();
+            // Each event alone, evenly over the pause.
+            while begun.elapsed() < pause.mul_f64(n as f64 / N as f64) {
+                tokio::task::yield_now().await;
+            }
+            tokio::task::yield_now().await;
+        }
+        let end = format!("data: {}\n\ndata: [DONE]\n\n", wire::finish("stop"));
+        stream.write_all(end.as_bytes()).await.unwrap();
+        written.give();
+        stream
+    };
+    let caller = async {
+        let mut client = adapter.client();
+        let stream = client.stream_generate(prompt("x")).await.unwrap();
+        let mut stream = stream.into_inner();
+        // The pause is over when all has been sent, however long a busy machine takes for it.
+        written.given_at_last().await;
+        let mut n_tokens = 0;
+        let mut n_events = 0;
+        while let Some(event) = stream.message().await.unwrap() {
+            n_events += 1;
+            if let Some(vllm_grpc_adapter::proto::stream_generate_response::Event::Content(delta)) =
+                event.event
+            {
+                n_tokens += delta.text.len();
+            }
+        }
+        (n_tokens, n_events)
+    };
+    let (_stream, (n_tokens, n_events)) = tokio::join!(upstream, caller);
+    assert_eq!(n_tokens, N);
+    eprintln!("{n_events} events");
+}
+
+/// Row A11: who keeps up gets each token at once.
+#[tokio::test]
+async fn a_caller_that_keeps_up_waits_for_no_merge() {
+    let reply = (0..200).fold(Reply::stream().event(wire::first()), |reply, n| {
+        reply.pause(millis(5)).event(wire::text(&format!("{n} ")))
+    });
+    let vllm = Vllm::replying(reply.event(wire::finish("stop")).done()).await;
+    let adapter = Adapter::before(vllm.base_url()).start().await;
+    let streamed = adapter.stream(prompt("x")).await;
+    assert_eq!(outcome(&streamed.status).0, Code::Ok);
+    // As many deltas as tokens, but for those that a busy machine let wait.
+    assert!(streamed.events.len() > 150, "{}", streamed.events.len());
+}
+
+/// Row A12.
+#[tokio::test]
+async fn a_request_above_its_limit_never_reaches_the_upstream() {
+    let vllm = Vllm::replying(Reply::json(200, wire::answer("a"))).await;
+    let adapter = Adapter::before(vllm.base_url())
+        .with(|config| config.server.max_request_bytes = 4 << 20)
+        .start()
+        .await;
+    let large = prompt(&"x".repeat(5 << 20));
+    let status = adapter.client().generate(large.clone()).await.unwrap_err();
+    check(
+        &status,
+        Code::ResourceExhausted,
+        "REQUEST_TOO_LARGE",
+        "unary",
+    );
+    assert_eq!(fact(&status, "limit").as_deref(), Some("4194304"));
+    let status = adapter.stream(large).await.status;
+    check(
+        &status,
+        Code::ResourceExhausted,
+        "REQUEST_TOO_LARGE",
+        "stream",
+    );
+    assert_eq!(vllm.n_connections(), 0);
+}
+
+/// Row A13.
+#[tokio::test]
+async fn a_response_above_its_limit_is_told_by_the_server() {
+    let limit = 1 << 20;
+    let large = wire::answer(&"x".repeat(2 << 20));
+    let vllm = Vllm::replying(Reply::json(200, large)).await;
+    let adapter = Adapter::before(vllm.base_url())
+        .with(|config| config.server.max_response_bytes = limit)
+        .start()
+        .await;
+    let status = adapter.client().generate(prompt("x")).await.unwrap_err();
+    check(
+        &status,
+        Code::ResourceExhausted,
+        "RESPONSE_TOO_LARGE",
+        "unary",
+    );
+    assert_eq!(fact(&status, "limit"), Some(limit.to_string()));
+
+    let reply = Reply::stream()
+        .event(wire::first())
+        .event(wire::text(&"x".repeat(900_000)));
+    let vllm = Vllm::replying(reply.fall_silent()).await;
+    let adapter = Adapter::before(vllm.base_url())
+        .with(|config| config.server.max_response_bytes = 100_000)
+        .start()
+        .await;
+    let streamed = adapter.stream(prompt("x")).await;
+    check(
+        &streamed.status,
+        Code::ResourceExhausted,
+        "RESPONSE_TOO_LARGE",
+        "stream",
+    );
+    vllm.left(0).await;
+}
+
+/// Row A14, in memory; `server_hostile` shows its time.
+#[tokio::test]
+async fn streams_that_send_headers_alone_cost_little_memory_and_give_it_back() {
+    let vllm = Vllm::replying(Reply::raw()).await;
+    let process = Process::before(&vllm.base_url()).start().await;
+    let mut after_first = 0;
+    let before = process.resident_bytes();
+    for round in 0..4 {
+        let mut caller = RawH2::open(process.address, &[]).await;
+        for n in 0..5_000 {
+            caller.write(&raw_h2::call(2 * n + 1, GENERATE)).await;
+        }
+        // Those above the cap are refused, or the connection is ended for them.
+        let _refused = caller.next_of(RST_STREAM).await;
+        let grown = process.resident_bytes().saturating_sub(before);
+        assert!(grown <= 10 << 20, "round {round}: {grown}");
+        drop(caller);
+        soon("the connection to be closed", async {
+            while process.n_descriptors() > 16 {
+                tokio::time::sleep(millis(10)).await;
+            }
+        })
+        .await;
+        if round == 0 {
+            after_first = process.resident_bytes();
+        }
+    }
+    let kept = process.resident_bytes().saturating_sub(after_first);
+    assert!(kept <= 4 << 20, "{kept}");
+    assert_eq!(vllm.n_connections(), 0);
+}
+
+/// Row A18.
+#[tokio::test]
+async fn connections_that_come_and_go_leave_nothing() {
+    let vllm = Vllm::replying(Reply::raw()).await;
+    let process = Process::before(&vllm.base_url()).start().await;
+    let (descriptors, memory) = (process.n_descriptors(), process.resident_bytes());
+    for n in 0..3_000 {
+        let stream = tokio::net::TcpStream::connect(process.address)
+            .await
+            .unwrap();
+        if n % 2 == 0 {
+            stream.set_zero_linger().unwrap();
+        }
+        drop(stream);
+    }
+    soon("the descriptors to be closed", async {
+        while process.n_descriptors() > descriptors {
+            tokio::time::sleep(millis(10)).await;
+        }
+    })
+    .await;
+    let grown = process.resident_bytes().saturating_sub(memory);
+    assert!(grown <= 6 << 20, "{grown}");
+}
