@@ -13,7 +13,6 @@
 //! - [`telemetry`]: the log.
 //! - [`demo`]: a simulated vLLM, to try all this without a GPU.
 
-#![allow(dead_code, reason = "not wired yet")]
 pub mod config;
 pub mod demo;
 mod openai;

@@ -10,6 +10,9 @@ use std::ops::Range;
 
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
+/// A carriage return and a line feed.
+const LONGEST_LINE_END: usize = 2;
+
 /// Finds events in the bytes of a stream.
 ///
 /// [`push`](Self::push) bytes, then [`advance`](Self::advance) while it finds events.
@@ -67,6 +70,7 @@ impl Decoder {
     /// Adds bytes, cut anywhere.
     pub(crate) fn push(&mut self, bytes: &[u8]) {
         self.release();
+        self.detach();
         let keep = match &self.event {
             Event::Line(line) => line.start,
             Event::Empty | Event::Lines(_) => self.position,
@@ -112,6 +116,16 @@ impl Decoder {
         let unread = self.buffer.get(self.position..).unwrap_or_default();
         let in_event = !self.is_whole && !matches!(self.event, Event::Empty);
         in_event || unread.iter().any(|byte| !matches!(byte, b'\n' | b'\r'))
+    }
+
+    /// Copies the event's one line where other lines came after it, which would have to be kept with it.
+    fn detach(&mut self) {
+        if let Event::Line(line) = &self.event
+            && self.position > line.end + LONGEST_LINE_END
+        {
+            let line = self.buffer.get(line.clone()).unwrap_or_default();
+            self.event = Event::Lines(line.to_vec());
+        }
     }
 
     /// Forgets the event that was given out.
@@ -303,6 +317,26 @@ mod tests {
                 String::from_utf8_lossy(stream)
             );
         }
+    }
+
+    #[test]
+    fn comments_within_an_event_are_not_kept() {
+        let mut decoder = Decoder::new(1024);
+        decoder.push(b"data: a\n");
+        for _ in 0..10_000 {
+            decoder.push(b": comment\nevent: x\n");
+            assert_eq!(decoder.advance(), Ok(false));
+        }
+        assert!(
+            decoder.buffer.capacity() < 1024,
+            "{}",
+            decoder.buffer.capacity()
+        );
+        decoder.push(b"data: b\n\n");
+        assert_eq!(
+            (decoder.advance(), decoder.data()),
+            (Ok(true), &b"a\nb"[..])
+        );
     }
 
     #[test]

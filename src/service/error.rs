@@ -128,24 +128,24 @@ impl Error {
             ),
             Self::UnknownModel => refusal::no_model(subject),
             Self::Upstream(error) => upstream_report(error, subject),
-            Self::InvalidAnswer(invalid) => answer_report(*invalid),
+            Self::InvalidAnswer(invalid) => answer_report(*invalid, subject),
         }
     }
 }
 
-fn answer_report(invalid: InvalidAnswer) -> Report {
+fn answer_report(invalid: InvalidAnswer, subject: &Subject) -> Report {
     match invalid {
-        InvalidAnswer::Aborted => Report::new(
-            Code::Unavailable,
+        InvalidAnswer::Aborted => worked_for(
             "UPSTREAM_ABORTED",
             "the upstream aborted the generation",
+            subject,
         ),
         InvalidAnswer::Failed => Report::new(
             Code::Internal,
             "UPSTREAM_INTERNAL",
             "the upstream failed during the generation",
         ),
-        InvalidAnswer::Unfinished => truncated(),
+        InvalidAnswer::Unfinished => truncated(subject),
         InvalidAnswer::Malformed(_) => protocol(),
     }
 }
@@ -160,9 +160,7 @@ fn upstream_report(error: &upstream::Error, subject: &Subject) -> Report {
             "UPSTREAM_RESET",
             "the upstream closed the connection before it answered",
         ),
-        // The upstream has worked for it, so that a library must not repeat it unasked.
-        Error::Truncated(_) if !subject.is_stream => truncated().with_retry(Retry::Never),
-        Error::Truncated(_) => truncated(),
+        Error::Truncated(_) => truncated(subject),
         Error::Refused(refusal) => refusal::report(refusal, subject),
         Error::Redirected(status) => Report::new(
             Code::Internal,
@@ -205,11 +203,19 @@ fn unavailable(reason: &'static str, text: &str) -> Report {
     Report::new(Code::Unavailable, reason, text)
 }
 
-fn truncated() -> Report {
-    unavailable(
-        "UPSTREAM_STREAM_TRUNCATED",
-        "the upstream's answer was cut off",
-    )
+fn truncated(subject: &Subject) -> Report {
+    let text = "the upstream's answer was cut off";
+    worked_for("UPSTREAM_STREAM_TRUNCATED", text, subject)
+}
+
+/// The upstream has worked for it, so that a library must not repeat it unasked. One whose stream has begun never does.
+fn worked_for(reason: &'static str, text: &str, subject: &Subject) -> Report {
+    let report = unavailable(reason, text);
+    if subject.is_stream {
+        report
+    } else {
+        report.with_retry(Retry::Never)
+    }
 }
 
 fn protocol() -> Report {

@@ -221,7 +221,7 @@ impl StreamTranslator {
                 .filter(|_| self.asked.token_ids)
                 .unwrap_or_default(),
             usage: usage.filter(|_| self.asked.continuous_usage).cloned(),
-        });
+        })?;
         match choice.finish_reason {
             Some(reason) if !reason.is_empty() => self.finish(index, reason, choice.stop_reason),
             _ => Ok(()),
@@ -287,10 +287,15 @@ impl StreamTranslator {
         Ok(())
     }
 
-    fn tell_tokens(&mut self, tokens: proto::TokensDelta) {
-        if !(tokens.logprobs.is_empty() && tokens.token_ids.is_empty() && tokens.usage.is_none()) {
-            self.tell(Event::Tokens(tokens));
+    fn tell_tokens(&mut self, tokens: proto::TokensDelta) -> Result<(), InvalidAnswer> {
+        let is_empty =
+            tokens.logprobs.is_empty() && tokens.token_ids.is_empty() && tokens.usage.is_none();
+        if is_empty {
+            return Ok(());
         }
+        self.check_unfinished(tokens.choice_index)?;
+        self.tell(Event::Tokens(tokens));
+        Ok(())
     }
 
     fn finish(

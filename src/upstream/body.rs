@@ -87,7 +87,7 @@ impl Json {
             if error.is_eof() {
                 Error::Truncated(None)
             } else {
-                Error::Protocol(Malformed::Json(error))
+                Error::Protocol(Malformed::Json(error.into()))
             }
         })
     }

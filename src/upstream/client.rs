@@ -8,6 +8,7 @@ use http::{
 use hyper_rustls::HttpsConnectorBuilder;
 use hyper_util::client::legacy::connect::HttpConnector;
 use secrecy::ExposeSecret;
+use tokio::time::Instant;
 use url::Url;
 
 use super::{
@@ -33,6 +34,9 @@ const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// `/version` touches no engine, so that a healthy upstream answers at once.
 const VERSION_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// A connection that the upstream had closed is found out in a round trip.
+const MAX_LOSS_DELAY: Duration = Duration::from_millis(500);
 
 /// `/version` is some 20 bytes.
 const MAX_VERSION_BYTES: usize = 1024;
@@ -153,12 +157,15 @@ impl Client {
 
     /// The upstream's release; `None` where it does not tell one.
     pub(crate) async fn version(&self) -> Option<Version> {
-        self.version.get(Box::pin(self.ask_version())).await
+        self.version
+            .get(Box::pin(self.ask_version()), Option::is_some)
+            .await
     }
 
     /// Those of [`Route::TELLING`] that the upstream has; none where that cannot be known.
     pub(crate) async fn routes(&self) -> Vec<Route> {
-        self.routes.get(Box::pin(self.ask_routes())).await
+        let is_known = |routes: &Vec<Route>| !routes.is_empty();
+        self.routes.get(Box::pin(self.ask_routes()), is_known).await
     }
 
     /// Closes connections that have been idle for too long; runs as long as the client is used.
@@ -238,10 +245,12 @@ impl Client {
     /// Sends a request by an idle connection or a new one.
     async fn send(&self, request: Request<Pieces>) -> Result<Response<Body>, Error> {
         if let Some(connection) = self.pool.take() {
+            let sent_at = Instant::now();
             match self.send_by(connection, request.clone()).await {
-                // vLLM closes idle connections, and may do so just when one is used again. Nothing was answered, and
-                // it was not the request that broke the connection, so that it may be sent again.
-                Err(Error::Reset(error)) => {
+                // vLLM closes idle connections, and may do so just when one is used again. One that is lost at once
+                // was closed already, so that the request may be sent again; one that is lost later may have been lost
+                // for the request's sake.
+                Err(Error::Reset(error)) if sent_at.elapsed() < MAX_LOSS_DELAY => {
                     tracing::debug!(%error, "an idle connection was closed, a new one is tried");
                 }
                 sent => return sent,

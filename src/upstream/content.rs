@@ -31,8 +31,8 @@ pub(super) struct Pieces(VecDeque<Bytes>);
 impl Content {
     /// A JSON body.
     pub(crate) fn json(body: &impl Serialize) -> Result<Self, Error> {
-        let json =
-            serde_json::to_vec(body).map_err(|error| Error::Protocol(Malformed::Json(error)))?;
+        let json = serde_json::to_vec(body)
+            .map_err(|error| Error::Protocol(Malformed::Json(error.into())))?;
         Ok(Self {
             media_type: HeaderValue::from_static("application/json"),
             body: Pieces::from_iter([json.into()]),

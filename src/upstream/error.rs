@@ -65,8 +65,40 @@ pub(crate) enum Malformed {
     ContentEncoding(String),
     #[error("text that is not UTF-8")]
     Utf8,
-    #[error("malformed JSON")]
-    Json(#[source] serde_json::Error),
+    #[error("malformed JSON, {0}")]
+    Json(JsonFault),
+}
+
+/// Where JSON is malformed, without serde's text, which repeats what it found.
+#[derive(Debug)]
+pub(crate) struct JsonFault {
+    category: serde_json::error::Category,
+    line: usize,
+    column: usize,
+}
+
+// === impl JsonFault ===
+
+impl From<serde_json::Error> for JsonFault {
+    fn from(error: serde_json::Error) -> Self {
+        let (category, line, column) = (error.classify(), error.line(), error.column());
+        Self {
+            category,
+            line,
+            column,
+        }
+    }
+}
+
+impl fmt::Display for JsonFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            category,
+            line,
+            column,
+        } = self;
+        write!(f, "{category:?} at line {line}, column {column}")
+    }
 }
 
 // === impl Refusal ===

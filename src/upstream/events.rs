@@ -117,8 +117,8 @@ impl Events {
     /// The event as a chunk; an event that tells of an error is that error.
     pub(crate) fn chunk(&self) -> Result<Chunk<'_>, Error> {
         let data = self.data()?;
-        let chunk: Chunk<'_> =
-            serde_json::from_str(data).map_err(|error| Error::Protocol(Malformed::Json(error)))?;
+        let chunk: Chunk<'_> = serde_json::from_str(data)
+            .map_err(|error| Error::Protocol(Malformed::Json(error.into())))?;
         match chunk.error {
             Some(error) => Err(Error::from_error_body(ErrorBody::read_error(error.get()))),
             None if chunk.choices.is_none() => match ErrorBody::read(data.as_bytes()) {

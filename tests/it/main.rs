@@ -37,7 +37,6 @@
     clippy::type_complexity,
     clippy::unwrap_used,
     clippy::wildcard_enum_match_arm,
-    dead_code,
     unreachable_pub,
     reason = "tests"
 )]

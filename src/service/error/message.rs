@@ -67,22 +67,14 @@ pub(super) fn redacted(text: &str) -> String {
 
 const PUNCTUATION: [char; 6] = ['\'', '"', '(', '`', '=', '<'];
 
-/// pydantic's errors, which vLLM 0.27 and later prints one a line, hold a member `'input': '…'`.
+/// pydantic's errors, of which vLLM 0.27 and later prints one a line, repeat the input as `'input': …`; what comes after
+/// it on its line cannot be told from it.
 fn without_input(text: &str) -> String {
-    let mut rest = text;
-    let mut shown = String::new();
-    while let Some((head, tail)) = rest.split_once(", 'input': ") {
-        shown.push_str(head);
-        let after_value = tail
-            .find("', 'ctx'")
-            .map(|end| end + 1)
-            .or_else(|| tail.find("'}").map(|end| end + 1));
-        rest = after_value
-            .and_then(|end| tail.get(end..))
-            .unwrap_or_default();
-    }
-    shown.push_str(rest);
-    shown
+    let line = |line: &str| match line.split_once(", 'input': ") {
+        Some((head, _input)) => format!("{head}}}"),
+        None => line.to_owned(),
+    };
+    text.lines().map(line).collect::<Vec<_>>().join("\n")
 }
 
 #[cfg(test)]
@@ -116,10 +108,10 @@ mod tests {
                 "1 validation error: {'type': 'x', 'loc': 'body.n', 'msg': 'bad'}",
             ),
             (
-                "{'msg': 'bad', 'input': 'a', 'ctx': {'le': 1}} {'msg': 'b', 'input': 'c'}",
-                "{'msg': 'bad', 'ctx': {'le': 1}} {'msg': 'b'}",
+                "{'msg': 'bad', 'input': [{'a': 'b'}, {'content': 'my secret'}], 'ctx': {'le': 1}}\n{'msg': 'c'}",
+                "{'msg': 'bad'} {'msg': 'c'}",
             ),
-            ("{'msg': 'bad', 'input': 'cut of", "{'msg': 'bad'"),
+            ("{'msg': 'bad', 'input': 'cut of", "{'msg': 'bad'}"),
         ];
         for (text, shown) in rows {
             assert_eq!(redacted(text), shown);

@@ -82,14 +82,6 @@ impl Adapter {
         GenerationServiceClient::new(self.channel.clone()).max_decoding_message_size(64 << 20)
     }
 
-    /// A client on a connection of its own, as `change` sets it up.
-    pub(crate) async fn client_with(
-        &self,
-        change: impl FnOnce(Endpoint) -> Endpoint,
-    ) -> GenerationServiceClient<Channel> {
-        GenerationServiceClient::new(connect(self.address, change).await)
-    }
-
     /// Streams an answer to its end.
     pub(crate) async fn stream(&self, request: impl IntoRequest<GenerateRequest>) -> Streamed {
         let mut streamed = Streamed {

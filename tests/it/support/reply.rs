@@ -100,10 +100,6 @@ impl Reply {
         }
     }
 
-    pub(crate) fn status(self, status: u16) -> Self {
-        Self { status, ..self }
-    }
-
     pub(crate) fn header(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.to_owned(), value.to_owned()));
         self

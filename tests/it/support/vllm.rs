@@ -57,8 +57,6 @@ pub(crate) enum Welcome {
     Closed,
     /// It is reset at once.
     Reset,
-    /// Nothing is ever read from it.
-    Ignored,
 }
 
 type Script = Box<dyn Fn(&Request) -> Reply + Send + Sync>;
@@ -264,7 +262,6 @@ async fn converse(
         Welcome::Served => {}
         Welcome::Closed => return Ok(()),
         Welcome::Reset => return stream.set_zero_linger(),
-        Welcome::Ignored => return std::future::pending().await,
     }
     let mut unread = BytesMut::new();
     while let Some(request) = read_request(&mut stream, &mut unread, connection).await? {
