@@ -62,16 +62,16 @@ impl Pace {
         if self.n_bytes > 0 {
             return Poll::Ready(());
         }
-        let at = self.gone - BURST * INTERVAL;
-        if at <= Instant::now() {
+        let now = Instant::now();
+        let ahead = self.gone.saturating_duration_since(now);
+        if ahead <= BURST * INTERVAL {
             return Poll::Ready(());
         }
+        let at = now + (ahead - BURST * INTERVAL);
         let timer = self
             .timer
             .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at)));
-        if timer.deadline() != at {
-            timer.as_mut().reset(at);
-        }
+        timer.as_mut().reset(at);
         timer.as_mut().poll(context)
     }
 }
