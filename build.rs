@@ -1,16 +1,20 @@
-//! Compiles `proto/` with protox, so that building needs no `protoc`.
+//! Compiles `proto/` and `third_party/proto/` with protox, so that building needs no `protoc`.
 
 use std::{env, error::Error, fs, path::PathBuf};
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=proto");
+    println!("cargo::rerun-if-changed=third_party/proto");
     let mut sources = Vec::new();
     for entry in fs::read_dir("proto/vllm_adapter/v1")? {
         sources.push(entry?.path());
     }
     sources.sort();
+    sources.push(PathBuf::from(
+        "third_party/proto/grpc/health/v1/health.proto",
+    ));
 
-    let mut compiler = protox::Compiler::new(["proto"])?;
+    let mut compiler = protox::Compiler::new(["proto", "third_party/proto"])?;
     compiler.include_source_info(true).include_imports(true);
     compiler.open_files(&sources)?;
 

@@ -1,4 +1,5 @@
-//! The public contract as generated from `proto/`; each item is documented there.
+//! The public contract as generated from `proto/`, and the interface of gRPC's own health service from `third_party/`;
+//! each item is documented there.
 
 #![allow(
     missing_debug_implementations,
@@ -15,5 +16,10 @@
 
 tonic::include_proto!("vllm_adapter.v1");
 
-/// The serialized `FileDescriptorSet` of the contract, for server reflection.
+/// `grpc.health.v1`.
+pub mod health {
+    tonic::include_proto!("grpc.health.v1");
+}
+
+/// The serialized `FileDescriptorSet` of both, for server reflection.
 pub const DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptor_set.bin"));

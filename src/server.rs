@@ -3,7 +3,7 @@
 //! tonic gives the services; the accept loop is the project's own, because tonic's server cannot set what a safe
 //! default needs: the buffer of a stream that is not read, an age with a grace that works, an end to the drain.
 //!
-//! - `services`: what is served.
+//! - `services`: what is served, `health` among it.
 //! - `listener`: accepts connections, and survives running out of descriptors.
 //! - `connection`: one connection, from its `preface` to its last call.
 //! - `streams`: the tasks of a connection's calls, and the end of one whose caller does not read (`stall`).
@@ -14,6 +14,7 @@
 
 mod calls;
 mod connection;
+mod health;
 mod listener;
 mod preface;
 mod request_body;
@@ -26,10 +27,10 @@ use std::{pin::pin, time::Duration};
 
 use tokio::{net::TcpListener, sync::watch, task::JoinSet, time};
 use tokio_stream::{Stream, StreamExt};
-use tonic_health::ServingStatus;
 
 use crate::config::{self, Config};
 use connection::{Phase, Shared};
+use health::ServingStatus;
 use listener::Listener;
 use services::Services;
 
@@ -82,7 +83,7 @@ async fn run(
     let mut stop = pin!(stop);
     let (phase, phases) = watch::channel(Phase::Serving);
     let (drain_delay, drain_timeout) = (config.drain_delay, config.drain_timeout);
-    services.report(ServingStatus::Serving).await;
+    services.report(ServingStatus::Serving);
     let shared = Shared::new(services.routes(), config, phases);
     let mut listener = Listener::new(listener, shared);
 
@@ -91,7 +92,7 @@ async fn run(
         Some(()) = stop.next() => {}
     }
     tracing::info!("stopping: health is NOT_SERVING");
-    services.report(ServingStatus::NotServing).await;
+    services.report(ServingStatus::NotServing);
     let delay = async {
         tokio::select! {
             never = listener.accept() => match never {},
@@ -102,7 +103,7 @@ async fn run(
 
     let mut connections = listener.close();
     tracing::info!(connections = connections.len(), "stopping: draining");
-    services.end_watches().await;
+    services.end_watches();
     phase.send_replace(Phase::GoingAway);
     if all_ended(&mut connections, &mut stop, drain_timeout).await? {
         return Ok(());

@@ -3,11 +3,14 @@
 use std::convert::Infallible;
 
 use http::{Request, Response};
+use tokio::sync::watch;
 use tonic::{body::Body, codec::CompressionEncoding, server::NamedService, service::Routes};
-use tonic_health::{ServingStatus, server::HealthReporter};
 use tower::Service;
 
-use super::Error;
+use super::{
+    Error,
+    health::{Health, HealthServer, ServingStatus},
+};
 use crate::{
     config::Config,
     proto::{self, generation_service_server::GenerationServiceServer},
@@ -15,11 +18,12 @@ use crate::{
 };
 
 /// The services of the contract, by method path, with their health.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Services {
     routes: Routes,
     names: Vec<&'static str>,
-    health: HealthReporter,
+    /// `None` once the watches of it have ended.
+    health: Option<watch::Sender<ServingStatus>>,
 }
 
 /// Builds every service, and what has to run beside them.
@@ -45,7 +49,7 @@ impl Services {
         Self {
             routes: Routes::default(),
             names: Vec::new(),
-            health: HealthReporter::new(),
+            health: None,
         }
     }
 
@@ -63,9 +67,10 @@ impl Services {
 
     /// Adds what every gRPC server offers: health, and reflection where it is wanted.
     pub(super) fn finish(mut self, has_reflection: bool) -> Result<Self, Error> {
-        let health = tonic_health::server::HealthService::from_health_reporter(self.health.clone());
-        let health = tonic_health::pb::health_server::HealthServer::new(health);
-        self.routes = self.routes.add_service(health);
+        let (sender, status) = watch::channel(ServingStatus::Unknown);
+        let health = Health::new(&self.names, status);
+        self.health = Some(sender);
+        self.routes = self.routes.add_service(HealthServer::new(health));
         if has_reflection {
             // Clients in use ask for either version.
             self.routes = self
@@ -82,22 +87,15 @@ impl Services {
     }
 
     /// Sets the health of the server as a whole and of each service.
-    pub(super) async fn report(&self, status: ServingStatus) {
-        for name in self.health_names() {
-            self.health.set_service_status(name, status).await;
+    pub(super) fn report(&self, status: ServingStatus) {
+        if let Some(health) = &self.health {
+            health.send_replace(status);
         }
     }
 
     /// Ends the open `Health.Watch` streams, which otherwise have no end.
-    pub(super) async fn end_watches(&mut self) {
-        for name in self.health_names() {
-            self.health.clear_service_status(name).await;
-        }
-    }
-
-    /// The names that health is asked for by; the empty one is the server as a whole.
-    fn health_names(&self) -> Vec<&'static str> {
-        [&[""], self.names.as_slice()].concat()
+    pub(super) fn end_watches(&mut self) {
+        self.health = None;
     }
 }
 
@@ -105,7 +103,6 @@ impl Services {
 fn reflection() -> tonic_reflection::server::Builder<'static> {
     tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(proto::DESCRIPTOR_SET)
-        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         // So that grpcurl and the like can print the details of an error.
         .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
 }

@@ -6,7 +6,9 @@ use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 use tonic_reflection::pb::{v1, v1alpha};
 use tonic_types::StatusExt;
 use vllm_grpc_adapter::proto::{
-    GenerateRequest, generation_service_client::GenerationServiceClient,
+    GenerateRequest,
+    generation_service_client::GenerationServiceClient,
+    health::{HealthListRequest, HealthListResponse},
 };
 
 use crate::support::{
@@ -16,6 +18,7 @@ use crate::support::{
 
 const GENERATE: &str = "/vllm_adapter.v1.GenerationService/Generate";
 const CHECK: &str = "/grpc.health.v1.Health/Check";
+const LIST: &str = "/grpc.health.v1.Health/List";
 
 /// The response to one call, given as the bytes of its body.
 async fn call(served: &Served, path: &str, more: &[(&str, &str)], body: &[u8]) -> Response {
@@ -48,6 +51,19 @@ async fn health_knows_the_server_and_each_service() {
     }
     let unknown = health(&served, "no.such.Service").await;
     assert_eq!(unknown.outcome(), (Code::NotFound, "NOT_FOUND".to_owned()));
+}
+
+#[tokio::test]
+async fn health_lists_the_server_and_each_service() {
+    let served = serve(|_| {}).await;
+    let request = raw_h2::message(&HealthListRequest {});
+    let response = call(&served, LIST, &[], &request).await;
+    assert_eq!(response.outcome().0, Code::Ok);
+    let listed: HealthListResponse = prost::Message::decode(&response.body[5..]).unwrap();
+    for service in ["", "vllm_adapter.v1.GenerationService"] {
+        let health = listed.statuses[service].status().as_str_name();
+        assert_eq!(health, "SERVING", "{service}");
+    }
 }
 
 #[tokio::test]

@@ -159,6 +159,29 @@ async fn a_call_that_outlives_the_drain_is_ended_with_a_reason() {
 }
 
 #[tokio::test]
+async fn a_watch_of_a_service_that_is_not_there_stays_open_until_the_end() {
+    let served = serve(|_| {}).await;
+    let mut watcher = RawH2::open(served.address, &[]).await;
+    let unknown = HealthCheckRequest {
+        service: "no.such.Service".to_owned(),
+    };
+    watcher.write(&raw_h2::whole_call(1, WATCH, &unknown)).await;
+    let headers = watcher.next_of(HEADERS).await.unwrap();
+    watcher.fields(&headers.payload);
+    let first = watcher.next_of(DATA).await.unwrap();
+    assert_eq!(health(&first), "SERVICE_UNKNOWN");
+
+    // What changes is the health of others, so that the next is the end.
+    served.stop().await;
+    let frames = watcher.rest().await;
+    assert!(frames.iter().all(|frame| frame.kind != DATA));
+    let trailers = frames.iter().find(|frame| frame.kind == HEADERS).unwrap();
+    let (_, trailers) = watcher.fields(&trailers.payload);
+    assert_eq!(trailers["grpc-status"], "0");
+    served.ended().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_caller_that_reads_nothing_does_not_hold_up_the_end() {
     let served = serve(|server| server.drain_timeout = millis(200)).await;
     let mut deaf = RawH2::open(served.address, &[(INITIAL_WINDOW_SIZE, 0)]).await;

@@ -8,8 +8,8 @@ const { CALL_MS, carried, endsWith, equal, failure, load, unary } = require('./b
 
 const SERVICE = 'vllm_adapter.v1.GenerationService';
 const FILE = 'vllm_adapter/v1/generation.proto';
-// The package's own health.proto has no List.
-const HEALTH = path.join(__dirname, '../../../third_party/grpc-proto');
+// npm's health.proto has no List.
+const HEALTH = path.join(__dirname, '../../../third_party/proto');
 
 function health(bench) {
   return bench.dial(load('grpc/health/v1/health.proto', HEALTH).grpc.health.v1.Health);
