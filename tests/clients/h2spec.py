@@ -12,7 +12,7 @@ import sys
 import tempfile
 import xml.etree.ElementTree as ET
 
-RUNS = 5
+RUNS = 8
 # Of one run, which takes about ten seconds.
 RUN_SECONDS = 120
 
@@ -45,7 +45,12 @@ def main():
         names = ("adapter" * (case in of_adapter), "bare server" * (case in of_bare))
         print(f"    failed by {' and '.join(filter(None, names))}: {case}")
     own = len(of_adapter - of_bare)
-    print(f"h2spec: FAILED {own} cases that the bare server passes" if own else "h2spec: ok")
+    if len(of_bare) > n_cases / 10:
+        print("h2spec: FAILED the bare server is none to compare with")
+    elif own:
+        print(f"h2spec: FAILED {own} cases that the bare server passes")
+    else:
+        print("h2spec: ok")
 
 
 if __name__ == "__main__":
