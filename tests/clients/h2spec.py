@@ -12,7 +12,7 @@ import sys
 import tempfile
 import xml.etree.ElementTree as ET
 
-RUNS = 5
+RUNS = 8
 # Of one run, which takes about ten seconds.
 RUN_SECONDS = 120
 
