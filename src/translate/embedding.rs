@@ -1,20 +1,18 @@
 //! Embeddings: texts, token ids or chats down, vectors up.
 
-use base64::{
-    Engine as _, alphabet,
-    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
-};
+mod response;
+
+pub(crate) use response::response;
 
 use super::{
-    InvalidAnswer, InvalidRequest, Needs, chat, chat_options, extra_body, fields::Fields,
-    request::truncation_side, response::create_time, sampling, text, usage,
+    InvalidRequest, Needs, chat, chat_options, extra_body, fields::Fields,
+    request::truncation_side, sampling, text,
 };
 use crate::{
     config::Policy,
     openai::{
-        embedding::{self, EmbeddingRequest, EmbeddingResponse, EncodingFormat, Vectors},
+        embedding::{self, EmbeddingRequest, EncodingFormat},
         request::Message,
-        text::Text,
         version::Version,
     },
     proto,
@@ -64,12 +62,6 @@ const NORMALIZE: Version = Version::new(0, 10, 1);
 
 /// A list of chats: the oldest release that is known to take one.
 const CHATS: Version = Version::new(0, 32, 0);
-
-/// Base64 with padding or without.
-const BASE64: GeneralPurpose = GeneralPurpose::new(
-    &alphabet::STANDARD,
-    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
-);
 
 /// Which of its three inputs a request has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -267,75 +259,6 @@ fn chats(
             Ok(embedding::Input::Chats(chats))
         }
     }
-}
-
-/// The answer, if each input has its embedding.
-pub(crate) fn response(
-    response: EmbeddingResponse<'_>,
-    n_inputs: usize,
-) -> Result<proto::EmbedResponse, InvalidAnswer> {
-    let owned = |text: Option<Text<'_>>| text.map(Text::into_owned).unwrap_or_default();
-    let mut scratch = Vec::new();
-    let mut embeddings = Vec::new();
-    embeddings.resize_with(n_inputs, || None);
-    for (place, data) in response.data.into_iter().enumerate() {
-        let index = match data.index {
-            Some(index) => usize::try_from(index).unwrap_or(usize::MAX),
-            None => place,
-        };
-        match embeddings.get_mut(index) {
-            Some(slot @ None) => *slot = Some(embedding(index, data.embedding, &mut scratch)?),
-            Some(Some(_)) => {
-                return Err(InvalidAnswer::Malformed("an embedding that comes twice"));
-            }
-            None => {
-                let what = "an embedding that was not asked for";
-                return Err(InvalidAnswer::Malformed(what));
-            }
-        }
-    }
-    let embeddings: Option<Vec<_>> = embeddings.into_iter().collect();
-    Ok(proto::EmbedResponse {
-        id: owned(response.id),
-        model: owned(response.model),
-        create_time: response.created.map(create_time),
-        embeddings: embeddings.ok_or(InvalidAnswer::Unfinished)?,
-        usage: response.usage.map(usage::usage),
-    })
-}
-
-fn embedding(
-    index: usize,
-    vectors: Vectors<'_>,
-    scratch: &mut Vec<u8>,
-) -> Result<proto::Embedding, InvalidAnswer> {
-    let mut embedding = proto::Embedding {
-        index: i32::try_from(index).ok(),
-        ..proto::Embedding::default()
-    };
-    match vectors {
-        Vectors::Base64(text) => embedding.values = floats(&text, scratch)?,
-        Vectors::Vector(values) => embedding.values = values,
-        Vectors::Matrix(vectors) => {
-            let vector = |values| proto::TokenVector { values };
-            embedding.token_vectors = vectors.into_iter().map(vector).collect();
-        }
-    }
-    Ok(embedding)
-}
-
-/// 32-bit floats, little end first, in base64. `scratch` is kept from one vector to the next.
-fn floats(text: &str, scratch: &mut Vec<u8>) -> Result<Vec<f32>, InvalidAnswer> {
-    let malformed = || InvalidAnswer::Malformed("an embedding that is no base64 of floats");
-    scratch.clear();
-    BASE64
-        .decode_vec(text, scratch)
-        .map_err(|_not_base64| malformed())?;
-    let (floats, rest) = scratch.as_chunks();
-    if !rest.is_empty() {
-        return Err(malformed());
-    }
-    Ok(floats.iter().copied().map(f32::from_le_bytes).collect())
 }
 
 #[cfg(test)]

@@ -1,0 +1,147 @@
+//! Vectors of an answer.
+
+use base64::{
+    Engine as _, alphabet,
+    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
+};
+
+use crate::{
+    openai::{
+        embedding::{EmbeddingResponse, Vectors},
+        text::Text,
+    },
+    proto,
+    translate::{InvalidAnswer, response::create_time, usage},
+};
+
+/// Base64 with padding or without.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// The answer, if each input has its embedding.
+pub(crate) fn response(
+    response: EmbeddingResponse<'_>,
+    n_inputs: usize,
+) -> Result<proto::EmbedResponse, InvalidAnswer> {
+    let owned = |text: Option<Text<'_>>| text.map(Text::into_owned).unwrap_or_default();
+    let mut scratch = Vec::new();
+    let mut embeddings = Vec::new();
+    embeddings.resize_with(n_inputs, || None);
+    for (place, data) in response.data.into_iter().enumerate() {
+        let index = match data.index {
+            Some(index) => usize::try_from(index).unwrap_or(usize::MAX),
+            None => place,
+        };
+        match embeddings.get_mut(index) {
+            Some(slot @ None) => *slot = Some(embedding(index, data.embedding, &mut scratch)?),
+            Some(Some(_)) => {
+                return Err(InvalidAnswer::Malformed("an embedding that comes twice"));
+            }
+            None => {
+                let what = "an embedding that was not asked for";
+                return Err(InvalidAnswer::Malformed(what));
+            }
+        }
+    }
+    let embeddings: Option<Vec<_>> = embeddings.into_iter().collect();
+    Ok(proto::EmbedResponse {
+        id: owned(response.id),
+        model: owned(response.model),
+        create_time: response.created.map(create_time),
+        embeddings: embeddings.ok_or(InvalidAnswer::Unfinished)?,
+        usage: response.usage.map(usage::usage),
+    })
+}
+
+fn embedding(
+    index: usize,
+    vectors: Vectors<'_>,
+    scratch: &mut Vec<u8>,
+) -> Result<proto::Embedding, InvalidAnswer> {
+    let mut embedding = proto::Embedding {
+        index: i32::try_from(index).ok(),
+        ..proto::Embedding::default()
+    };
+    match vectors {
+        Vectors::Base64(text) => embedding.values = floats(&text, scratch)?,
+        Vectors::Vector(values) => embedding.values = values,
+        Vectors::Matrix(vectors) => {
+            let vector = |values| proto::TokenVector { values };
+            embedding.token_vectors = vectors.into_iter().map(vector).collect();
+        }
+    }
+    Ok(embedding)
+}
+
+/// 32-bit floats, little end first, in base64. `scratch` is kept from one vector to the next.
+fn floats(text: &str, scratch: &mut Vec<u8>) -> Result<Vec<f32>, InvalidAnswer> {
+    let malformed = || InvalidAnswer::Malformed("an embedding that is no base64 of floats");
+    scratch.clear();
+    BASE64
+        .decode_vec(text, scratch)
+        .map_err(|_not_base64| malformed())?;
+    let (floats, rest) = scratch.as_chunks();
+    if !rest.is_empty() {
+        return Err(malformed());
+    }
+    Ok(floats.iter().copied().map(f32::from_le_bytes).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The answer that a JSON text gives.
+    fn answer(json: &str, n_inputs: usize) -> Result<proto::EmbedResponse, InvalidAnswer> {
+        response(serde_json::from_str(json).unwrap(), n_inputs)
+    }
+
+    #[test]
+    fn vectors_come_in_the_order_of_the_inputs() {
+        let json = r#"{"id":"embd-1","object":"list","created":7,"model":"m","data":[
+            {"index":1,"object":"embedding","embedding":"AAAAPwAAgL8="},
+            {"index":0,"object":"embedding","embedding":[0.25,2]},
+            {"index":2,"object":"embedding","embedding":[[1],[2]]}],
+            "usage":{"prompt_tokens":3,"total_tokens":3,"completion_tokens":0}}"#;
+        let answer = answer(json, 3).unwrap();
+        let values: Vec<_> = answer.embeddings.iter().map(|it| &*it.values).collect();
+        assert_eq!(values, [&[0.25, 2.0][..], &[0.5, -1.0], &[]]);
+        let indices: Vec<_> = answer.embeddings.iter().map(|it| it.index).collect();
+        assert_eq!(indices, [Some(0), Some(1), Some(2)]);
+        let tokens: Vec<_> = answer.embeddings[2].token_vectors.iter().collect();
+        assert_eq!(tokens.len(), 2);
+        assert_eq!((answer.id.as_str(), answer.model.as_str()), ("embd-1", "m"));
+        assert_eq!(answer.create_time, Some(create_time(7)));
+        assert_eq!(answer.usage.unwrap().prompt_tokens, Some(3));
+    }
+
+    #[test]
+    fn base64_is_read_with_padding_and_without() {
+        for text in ["AAAAPwAAgL8=", "AAAAPwAAgL8"] {
+            assert_eq!(floats(text, &mut vec![9]).unwrap(), [0.5, -1.0]);
+        }
+        for text in ["AAAA", "AAAAPw=A", "!", "AAAAP"] {
+            assert!(floats(text, &mut Vec::new()).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_answer_that_is_not_whole_is_none() {
+        let data = |entries: &str| format!(r#"{{"data":[{entries}]}}"#);
+        let one = r#"{"index":0,"embedding":[1]}"#;
+        assert!(answer(&data(one), 1).is_ok());
+        assert!(answer(&data(r#"{"embedding":[1]}"#), 1).is_ok());
+        for (entries, n_inputs) in [
+            (String::new(), 1),
+            (one.to_owned(), 2),
+            (format!("{one},{one}"), 2),
+            (r#"{"index":1,"embedding":[1]}"#.to_owned(), 1),
+            (r#"{"index":-1,"embedding":[1]}"#.to_owned(), 1),
+            (r#"{"index":0,"embedding":"x"}"#.to_owned(), 1),
+        ] {
+            assert!(answer(&data(&entries), n_inputs).is_err(), "{entries}");
+        }
+    }
+}
