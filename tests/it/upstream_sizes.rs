@@ -100,7 +100,8 @@ async fn a_large_event_and_an_endless_body_cost_little_memory() {
         };
         check(&status, Code::Internal, reason, row);
         let grown = process.peak_bytes() - before;
-        assert!(grown < most + (4 << 20), "{row}: {grown}");
+        // The first call also brings the program's own pages into memory.
+        assert!(grown < most + (12 << 20), "{row}: {grown}");
         vllm.left(0).await;
     }
 }
