@@ -14,7 +14,10 @@ use std::{
 };
 
 use memchr::memmem;
-use tokio::{io::AsyncWriteExt, net::TcpStream};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf},
+    net::TcpStream,
+};
 use tokio_stream::Stream;
 use tonic::{Request, Response, Status};
 use vllm_grpc_adapter::proto::{
@@ -122,8 +125,7 @@ impl Stream for Responses {
             let Some(answer) = &mut this.answer else {
                 return Poll::Ready(None);
             };
-            ready!(answer.socket.poll_read_ready(context))?;
-            answer.read_events(&mut this.texts)?;
+            ready!(answer.poll_events(context, &mut this.texts))?;
             if let Some(answer) = this.answer.take_if(|answer| answer.has_ended) {
                 this.pool.put(answer.socket);
             }
@@ -177,23 +179,34 @@ impl Pool {
 // === impl Answer ===
 
 impl Answer {
-    /// Takes what has arrived apart, without waiting for more.
-    fn read_events(&mut self, texts: &mut VecDeque<String>) -> io::Result<()> {
+    /// Takes what has arrived apart; pending where that is nothing.
+    fn poll_events(
+        &mut self,
+        context: &mut Context<'_>,
+        texts: &mut VecDeque<String>,
+    ) -> Poll<io::Result<()>> {
         BUFFER.with_borrow_mut(|buffer| {
-            let Some(read) = arrived(self.socket.try_read(buffer))? else {
-                return Ok(());
-            };
-            if self.rest.is_empty() {
-                let used = self.split(&buffer[..read], texts)?;
-                self.rest.extend_from_slice(&buffer[used..read]);
-                return Ok(());
-            }
-            let mut whole = std::mem::take(&mut self.rest);
-            whole.extend_from_slice(&buffer[..read]);
-            let used = self.split(&whole, texts)?;
-            self.rest = whole.split_off(used);
-            Ok(())
+            let mut buffer = ReadBuf::new(buffer);
+            // tokio takes a read that fills less than the buffer for the last one, and saves the one that would fail.
+            ready!(Pin::new(&mut self.socket).poll_read(context, &mut buffer))?;
+            Poll::Ready(self.take_apart(buffer.filled(), texts))
         })
+    }
+
+    fn take_apart(&mut self, read: &[u8], texts: &mut VecDeque<String>) -> io::Result<()> {
+        if read.is_empty() {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        if self.rest.is_empty() {
+            let used = self.split(read, texts)?;
+            self.rest.extend_from_slice(&read[used..]);
+            return Ok(());
+        }
+        let mut whole = std::mem::take(&mut self.rest);
+        whole.extend_from_slice(read);
+        let used = self.split(&whole, texts)?;
+        self.rest = whole.split_off(used);
+        Ok(())
     }
 
     /// Takes whole chunks off the front, and returns their length with all that frames them.
@@ -226,9 +239,8 @@ impl Answer {
     async fn body(&mut self) -> io::Result<String> {
         let mut bytes = Vec::with_capacity(1024);
         loop {
-            self.socket.readable().await?;
-            if arrived(self.socket.try_read_buf(&mut bytes))?.is_none() {
-                continue;
+            if self.socket.read_buf(&mut bytes).await? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
             }
             let Some(end) = memmem::find(&bytes, b"\r\n\r\n") else {
                 continue;
@@ -263,16 +275,6 @@ fn chunk_head(bytes: &[u8]) -> io::Result<Option<(usize, usize)>> {
         }
     }
     Ok(None)
-}
-
-/// What a read gave; `None` where there was nothing to read after all.
-fn arrived(read: io::Result<usize>) -> io::Result<Option<usize>> {
-    match read {
-        Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
-        Ok(read) => Ok(Some(read)),
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
-        Err(error) => Err(error),
-    }
 }
 
 fn response(text: String) -> StreamGenerateResponse {
