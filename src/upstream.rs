@@ -4,10 +4,10 @@
 
 mod body;
 mod client;
-mod connection;
 mod content;
 pub(crate) mod error;
 mod events;
+mod http1;
 mod known;
 mod pool;
 mod route;

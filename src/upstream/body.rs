@@ -118,12 +118,13 @@ async fn read(mut body: Body, limit: usize) -> Result<Vec<u8>, Error> {
         return Err(too_large);
     }
     let mut bytes = Vec::with_capacity(length.unwrap_or_default());
-    while let Some(data) = poll_fn(|context| body.poll_data(context)).await {
-        let data = data.map_err(Error::from_body)?;
-        if bytes.len() + data.len() > limit {
+    while poll_fn(|context| body.poll_read(context, |data| bytes.extend_from_slice(data)))
+        .await
+        .map_err(Error::from_body)?
+    {
+        if bytes.len() > limit {
             return Err(too_large);
         }
-        bytes.extend_from_slice(&data);
     }
     Ok(bytes)
 }

@@ -5,18 +5,16 @@ use std::{convert::Infallible, time::Duration};
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header,
 };
-use hyper_rustls::HttpsConnectorBuilder;
-use hyper_util::client::legacy::connect::HttpConnector;
 use secrecy::ExposeSecret;
 use tokio::time::Instant;
 use url::Url;
 
 use super::{
     body::{self, Json},
-    connection::{BoxError, Connection, Connector},
     content::{Content, Pieces},
     error::{Error, Malformed},
     events::Events,
+    http1::{self, BoxError, Connection, Connector},
     known::Known,
     pool::{Body, Pool},
     route::Route,
@@ -40,10 +38,6 @@ const MAX_LOSS_DELAY: Duration = Duration::from_millis(500);
 
 /// `/version` is some 20 bytes.
 const MAX_VERSION_BYTES: usize = 1024;
-
-/// Time between TCP probes of a silent upstream, and until it counts as gone.
-const TCP_KEEPALIVE: Duration = Duration::from_secs(15);
-const TCP_USER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// One vLLM. Clones share their connections.
 #[derive(Clone, Debug)]
@@ -95,7 +89,8 @@ impl Client {
             .map(|key| bearer(key.expose_secret()))
             .transpose()?;
         Ok(Self {
-            connector: connector(&upstream.base_url)?,
+            connector: http1::connector(upstream.base_url.scheme() == "https")
+                .map_err(SetupError)?,
             pool: Pool::new(upstream.idle_timeout),
             base_url: upstream.base_url.clone(),
             authorization,
@@ -244,6 +239,7 @@ impl Client {
 
     /// Sends a request by an idle connection or a new one.
     async fn send(&self, request: Request<Pieces>) -> Result<Response<Body>, Error> {
+        let request = http1::encode(request);
         if let Some(connection) = self.pool.take() {
             let sent_at = Instant::now();
             match self.send_by(connection, request.clone()).await {
@@ -262,10 +258,10 @@ impl Client {
     async fn send_by(
         &self,
         mut connection: Connection,
-        request: Request<Pieces>,
+        request: Pieces,
     ) -> Result<Response<Body>, Error> {
         let response = connection.send(request).await.map_err(Error::from_send)?;
-        Ok(response.map(|body| Body::new(body, connection, self.pool.clone())))
+        Ok(response.map(|()| Body::new(connection, self.pool.clone())))
     }
 
     async fn connect(&self) -> Result<Connection, Error> {
@@ -307,37 +303,6 @@ fn add(headers: &Headers, added: &mut HeaderMap) {
 fn uri(text: &str) -> Result<Uri, Error> {
     text.parse()
         .map_err(|error: http::uri::InvalidUri| Error::Connect(error.into()))
-}
-
-/// Opens sockets by the URL alone: no proxy of the environment, and roots of trust only where TLS needs them.
-fn connector(base_url: &Url) -> Result<Connector, SetupError> {
-    let mut http = HttpConnector::new();
-    http.enforce_http(false);
-    http.set_nodelay(true);
-    http.set_keepalive(Some(TCP_KEEPALIVE));
-    #[cfg(any(target_os = "android", target_os = "fuchsia", target_os = "linux"))]
-    http.set_tcp_user_timeout(Some(TCP_USER_TIMEOUT));
-    let tls = rustls::ClientConfig::builder_with_provider(
-        rustls::crypto::ring::default_provider().into(),
-    )
-    .with_safe_default_protocol_versions()
-    .map_err(|error| SetupError(error.into()))?;
-    let mut roots = rustls::RootCertStore::empty();
-    if base_url.scheme() == "https" {
-        let found = rustls_native_certs::load_native_certs();
-        let (n_added, _) = roots.add_parsable_certificates(found.certs);
-        if n_added == 0 {
-            return Err(SetupError(
-                "the system has no root certificates for https".into(),
-            ));
-        }
-    }
-    let tls = tls.with_root_certificates(roots).with_no_client_auth();
-    Ok(HttpsConnectorBuilder::new()
-        .with_tls_config(tls)
-        .https_or_http()
-        .enable_http1()
-        .wrap_connector(http))
 }
 
 fn bearer(key: &str) -> Result<HeaderValue, SetupError> {

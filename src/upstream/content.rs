@@ -1,15 +1,9 @@
 //! What a request carries: a body in pieces, and its media type.
 
-use std::{
-    collections::VecDeque,
-    convert::Infallible,
-    pin::Pin,
-    task::{Context, Poll},
-};
+use std::{collections::VecDeque, io::IoSlice};
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use http::{HeaderValue, header::InvalidHeaderValue};
-use http_body::{Body, Frame, SizeHint};
 use serde::Serialize;
 
 use super::error::{Error, Malformed};
@@ -22,7 +16,7 @@ pub(crate) struct Content {
     pub(super) body: Pieces,
 }
 
-/// A body of known length, which is sent piece by piece without being put together.
+/// Bytes that are sent piece by piece without being put together. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Pieces(VecDeque<Bytes>);
 
@@ -83,29 +77,45 @@ fn boundary(form: &TranscriptionForm) -> String {
 
 impl FromIterator<Bytes> for Pieces {
     fn from_iter<I: IntoIterator<Item = Bytes>>(pieces: I) -> Self {
-        // An empty piece would look like an end.
+        // An empty piece would look like the end.
         let pieces = pieces.into_iter().filter(|piece| !piece.is_empty());
         Self(pieces.collect())
     }
 }
 
-impl Body for Pieces {
-    type Data = Bytes;
-    type Error = Infallible;
+impl Pieces {
+    /// The same after one more piece.
+    pub(super) fn after(mut self, first: Bytes) -> Self {
+        self.0.push_front(first);
+        self
+    }
+}
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        _context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        Poll::Ready(self.0.pop_front().map(|piece| Ok(Frame::data(piece))))
+impl Buf for Pieces {
+    fn remaining(&self) -> usize {
+        self.0.iter().map(Bytes::len).sum()
     }
 
-    fn is_end_stream(&self) -> bool {
-        self.0.is_empty()
+    fn chunk(&self) -> &[u8] {
+        self.0.front().map(AsRef::as_ref).unwrap_or_default()
     }
 
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.0.iter().map(|piece| piece.len() as u64).sum())
+    fn chunks_vectored<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+        let pairs = slices.iter_mut().zip(&self.0);
+        pairs
+            .map(|(slice, piece)| *slice = IoSlice::new(piece))
+            .count()
+    }
+
+    fn advance(&mut self, mut n_bytes: usize) {
+        while let Some(first) = self.0.front_mut() {
+            if n_bytes < first.len() {
+                first.advance(n_bytes);
+                return;
+            }
+            n_bytes -= first.len();
+            self.0.pop_front();
+        }
     }
 }
 
@@ -136,7 +146,7 @@ mod tests {
         let content = Content::json(&[1, 2]).unwrap();
         assert_eq!(content.media_type, "application/json");
         assert_eq!(text(&content), "[1,2]");
-        assert_eq!(content.body.size_hint().exact(), Some(5));
+        assert_eq!(content.body.remaining(), 5);
     }
 
     #[test]
@@ -155,8 +165,24 @@ mod tests {
             text(&content),
             expected.concat().replace("--B", &format!("--{boundary}"))
         );
-        let length = content.body.size_hint().exact().unwrap();
-        assert_eq!(length, text(&content).len() as u64);
+        assert_eq!(content.body.remaining(), text(&content).len());
+    }
+
+    #[test]
+    fn pieces_are_sent_in_parts_of_any_size() {
+        let whole = Pieces::from_iter(["ab", "", "c", "def"].map(Bytes::from)).after("x".into());
+        for step in 1..=whole.remaining() {
+            let (mut rest, mut sent) = (whole.clone(), Vec::new());
+            while rest.has_remaining() {
+                let mut slices = [IoSlice::new(&[]); 8];
+                let n_slices = rest.chunks_vectored(&mut slices);
+                let bytes = slices[..n_slices].iter().flat_map(|slice| slice.iter());
+                let part: Vec<u8> = bytes.copied().take(step).collect();
+                rest.advance(part.len());
+                sent.extend(part);
+            }
+            assert_eq!(sent, b"xabcdef", "{step}");
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::{error::Error as StdError, fmt, io, time::Duration};
 
-use super::connection::{BoxError, SendError};
+use super::http1::{self, BoxError, ReadError, SendError};
 use crate::openai::error::ErrorBody;
 
 /// What happened; which status it gets is not decided here.
@@ -19,10 +19,10 @@ pub(crate) enum Error {
     Tls(#[source] BoxError),
     /// The connection was lost before any byte of an answer.
     #[error("the upstream closed the connection before it answered")]
-    Reset(#[source] hyper::Error),
+    Reset(#[source] io::Error),
     /// The answer began and was cut.
     #[error("the upstream's answer was cut off")]
-    Truncated(#[source] Option<hyper::Error>),
+    Truncated(#[source] Option<io::Error>),
     /// The upstream answered with an error, as a status or as an event of a stream.
     #[error("the upstream answered with an error: {0}")]
     Refused(Refusal),
@@ -58,7 +58,7 @@ pub(crate) struct Refusal {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Malformed {
     #[error("malformed HTTP")]
-    Http(#[source] hyper::Error),
+    Http(#[source] http1::Malformed),
     #[error("content type {0:?}")]
     ContentType(String),
     #[error("content encoding {0:?}, which was not asked for")]
@@ -147,26 +147,17 @@ impl Error {
 
     /// Sorts a failure to send a request or to read the head of its answer.
     pub(super) fn from_send(SendError { error, is_answered }: SendError) -> Self {
-        if error.is_parse() {
-            Self::Protocol(Malformed::Http(error))
-        } else if is_answered {
-            Self::Truncated(Some(error))
-        } else {
-            Self::Reset(error)
+        match error {
+            ReadError::Lost(error) if !is_answered => Self::Reset(error),
+            ReadError::Lost(_) | ReadError::Malformed(_) => Self::from_body(error),
         }
     }
 
     /// Sorts a failure to read the body of an answer.
-    pub(super) fn from_body(error: hyper::Error) -> Self {
-        let kind = error
-            .source()
-            .and_then(|cause| cause.downcast_ref())
-            .map(io::Error::kind);
-        match kind {
-            Some(io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput) => {
-                Self::Protocol(Malformed::Http(error))
-            }
-            _ => Self::Truncated(Some(error)),
+    pub(super) fn from_body(error: ReadError) -> Self {
+        match error {
+            ReadError::Lost(error) => Self::Truncated(Some(error)),
+            ReadError::Malformed(fault) => Self::Protocol(Malformed::Http(fault)),
         }
     }
 

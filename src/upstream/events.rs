@@ -84,6 +84,9 @@ impl Events {
                     continue;
                 }
                 let is_done = data == DONE;
+                if is_done && !self.decoder.is_mid_event() {
+                    self.body.release();
+                }
                 self.silence.broken();
                 return Poll::Ready(Ok(!is_done));
             }
@@ -91,9 +94,11 @@ impl Events {
             if let Some(limit) = self.silence.is_over() {
                 return Poll::Ready(Err(Error::Stalled(limit)));
             }
-            match self.body.poll_data(context) {
-                Poll::Ready(Some(bytes)) => self.decoder.push(&bytes.map_err(Error::from_body)?),
-                Poll::Ready(None) => {
+            let decoder = &mut self.decoder;
+            match self.body.poll_read(context, |data| decoder.push(data)) {
+                Poll::Ready(Ok(true)) => {}
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(Error::from_body(error))),
+                Poll::Ready(Ok(false)) => {
                     tracing::debug!(
                         mid_event = self.decoder.is_mid_event(),
                         "the stream ended without [DONE]"

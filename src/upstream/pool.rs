@@ -5,15 +5,13 @@ use std::{
     convert::Infallible,
     fmt,
     sync::{Arc, Mutex, PoisonError},
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
-use bytes::Bytes;
-use hyper::body::Incoming;
 use tokio::time::Instant;
 
-use super::connection::Connection;
+use super::http1::{Connection, ReadError};
 
 /// Idle connections; the longest idle one comes first. Clones share them.
 #[derive(Clone, Debug)]
@@ -53,17 +51,16 @@ impl Pool {
         }
     }
 
-    fn put(&self, mut connection: Connection) {
-        if connection.is_reusable() {
-            let idle = Idle {
-                since: Instant::now(),
-                connection,
-            };
-            self.with(|connections| {
-                connections.push_back(idle);
-                (connections.len() > MAX_IDLE).then(|| connections.pop_front())
-            });
-        }
+    /// Keeps a connection whose answer is read, or all but the end of its body.
+    fn put(&self, connection: Connection) {
+        let idle = Idle {
+            since: Instant::now(),
+            connection,
+        };
+        self.with(|connections| {
+            connections.push_back(idle);
+            (connections.len() > MAX_IDLE).then(|| connections.pop_front())
+        });
     }
 
     /// Closes connections when they have been idle for too long, for ever.
@@ -89,41 +86,47 @@ impl Pool {
 ///
 /// Read to its end, the connection goes back to its pool. Dropped before, it is closed.
 pub(super) struct Body {
-    body: Incoming,
     connection: Option<Connection>,
     pool: Pool,
 }
 
 impl Body {
-    pub(super) fn new(body: Incoming, connection: Connection, pool: Pool) -> Self {
+    /// The body of the answer whose head the connection just gave.
+    pub(super) fn new(connection: Connection, pool: Pool) -> Self {
         Self {
-            body,
             connection: Some(connection),
             pool,
         }
     }
 
-    /// The next bytes; `None` at the end.
-    pub(super) fn poll_data(
+    /// Reads once, and gives what is data to `sink`, which may be nothing; false at the end.
+    pub(super) fn poll_read(
         &mut self,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Bytes, hyper::Error>>> {
+        mut sink: impl FnMut(&[u8]),
+    ) -> Poll<Result<bool, ReadError>> {
         let Some(connection) = &mut self.connection else {
-            return Poll::Ready(None);
+            return Poll::Ready(Ok(false));
         };
-        let data = std::task::ready!(connection.poll_data(&mut self.body, context));
-        if !matches!(data, Some(Ok(_)))
-            && let Some(connection) = self.connection.take()
-            && data.is_none()
-        {
+        let read = ready!(connection.poll_body(context, &mut sink));
+        if matches!(read, Ok(false)) {
+            self.release();
+        }
+        Poll::Ready(read)
+    }
+
+    /// Gives the connection back although the end of the body was not read, since it holds nothing.
+    ///
+    /// The connection is used again only if that proves true.
+    pub(super) fn release(&mut self) {
+        if let Some(connection) = self.connection.take() {
             self.pool.put(connection);
         }
-        Poll::Ready(data)
     }
 
     /// The length that the head tells, if it does.
     pub(super) fn length(&self) -> Option<u64> {
-        http_body::Body::size_hint(&self.body).exact()
+        self.connection.as_ref().and_then(Connection::length)
     }
 }
 

@@ -247,3 +247,39 @@ async fn calls_go_on_when_an_upstream_that_was_killed_is_back() {
     assert!(begun.elapsed() < Duration::from_secs(1));
     assert_eq!(back.n_requests(), 1);
 }
+
+#[tokio::test]
+async fn a_stream_that_ended_leaves_its_connection_to_a_later_call() {
+    let vllm = Vllm::replying(stream()).await;
+    let adapter = Adapter::before(vllm.base_url()).start().await;
+    let reused = async {
+        for n_calls in 1.. {
+            let streamed = adapter.stream(prompt("x")).await;
+            assert_eq!(outcome(&streamed.status).0, Code::Ok);
+            // The end of a body follows its `[DONE]`, and may come after the next call.
+            vllm.is_over(n_calls - 1).await;
+            if vllm.n_connections() < n_calls {
+                break;
+            }
+        }
+    };
+    soon("a connection that two streams use", reused).await;
+}
+
+#[tokio::test]
+async fn heads_before_the_answer_are_skipped() {
+    let body = wire::answer("a");
+    let answer = format!(
+        "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n\
+         HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    for reply in [
+        Reply::raw().send(answer.clone()),
+        Reply::raw().send(answer).bytewise(),
+    ] {
+        let vllm = Vllm::replying(reply).await;
+        let adapter = Adapter::before(vllm.base_url()).start().await;
+        assert_eq!(outcome(&status(&adapter).await).0, Code::Ok);
+    }
+}
