@@ -32,6 +32,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     tonic_prost_build::configure()
         .bytes(".")
         .build_transport(false)
+        .codec_path("crate::proto::codec::Codec")
         .compile_fds(compiler.file_descriptor_set())?;
     Ok(())
 }

@@ -14,6 +14,8 @@
     reason = "generated code"
 )]
 
+pub mod codec;
+
 tonic::include_proto!("vllm_adapter.v1");
 
 /// `grpc.health.v1`.
