@@ -3,6 +3,7 @@
 use std::{future::poll_fn, time::Duration};
 
 use http::{HeaderMap, HeaderName, Response, StatusCode, header};
+use memchr::memmem;
 
 use super::{
     error::{Error, Malformed, Refusal},
@@ -61,8 +62,8 @@ pub(super) async fn json(response: Response<Body>, limit: usize) -> Result<Json,
         return Err(Error::Protocol(Malformed::ContentType(media_type)));
     }
     let body = read(response.into_body(), limit).await?;
-    // A larger body is an answer, which need not be read twice to know it.
-    if body.len() <= MAX_ERROR_BYTES {
+    // Most bodies are answers, which need not be read twice to know it.
+    if body.len() <= MAX_ERROR_BYTES && memmem::find(&body, br#""error""#).is_some() {
         match ErrorBody::read(&body) {
             ErrorBody::Foreign | ErrorBody::Detail => {}
             told @ (ErrorBody::Engine(_) | ErrorBody::Gate(_)) => {

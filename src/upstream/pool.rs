@@ -17,7 +17,7 @@ use super::http1::{Connection, ReadError};
 #[derive(Clone, Debug)]
 pub(super) struct Pool {
     idle: Arc<Mutex<VecDeque<Idle>>>,
-    max_age: Duration,
+    max_idle_time: Duration,
 }
 
 #[derive(Debug)]
@@ -29,12 +29,15 @@ struct Idle {
 /// Connections that are kept; more may be in use.
 const MAX_IDLE: usize = 256;
 
+/// An older connection is not used again, so that an upstream whose name gets another address is soon left.
+const MAX_AGE: Duration = Duration::from_secs(300);
+
 impl Pool {
     /// An empty pool, which keeps no connection that was idle for longer.
-    pub(super) fn new(max_age: Duration) -> Self {
+    pub(super) fn new(max_idle_time: Duration) -> Self {
         Self {
             idle: Arc::default(),
-            max_age,
+            max_idle_time,
         }
     }
 
@@ -45,7 +48,7 @@ impl Pool {
                 since,
                 mut connection,
             } = self.with(VecDeque::pop_back)?;
-            if since.elapsed() < self.max_age && connection.is_reusable() {
+            if since.elapsed() < self.max_idle_time && connection.is_reusable() {
                 return Some(connection);
             }
         }
@@ -53,6 +56,9 @@ impl Pool {
 
     /// Keeps a connection whose answer is read, or all but the end of its body.
     fn put(&self, connection: Connection) {
+        if connection.age() >= MAX_AGE {
+            return;
+        }
         let idle = Idle {
             since: Instant::now(),
             connection,
@@ -66,9 +72,9 @@ impl Pool {
     /// Closes connections when they have been idle for too long, for ever.
     pub(super) async fn expire(self) -> Infallible {
         loop {
-            tokio::time::sleep(self.max_age).await;
+            tokio::time::sleep(self.max_idle_time).await;
             let expired: Vec<Idle> = self.with(|connections| {
-                let is_old = |idle: &Idle| idle.since.elapsed() >= self.max_age;
+                let is_old = |idle: &Idle| idle.since.elapsed() >= self.max_idle_time;
                 let n_old = connections.iter().take_while(|idle| is_old(idle)).count();
                 connections.drain(..n_old).collect()
             });
@@ -133,5 +139,52 @@ impl Body {
 impl fmt::Debug for Body {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Body").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Uri;
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::upstream::http1::connector;
+
+    const IDLE: Duration = Duration::from_secs(4);
+
+    async fn connection() -> (TcpListener, Connection) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let uri: Uri = format!("http://{}/", listener.local_addr().unwrap())
+            .parse()
+            .unwrap();
+        let opened = Connection::open(connector(false).unwrap(), uri).await;
+        (listener, opened.unwrap())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_was_idle_for_too_long_is_not_used() {
+        let (_listener, connection) = connection().await;
+        let pool = Pool::new(IDLE);
+        pool.put(connection);
+        tokio::time::advance(IDLE - Duration::from_millis(1)).await;
+        pool.put(pool.take().unwrap());
+        tokio::time::advance(IDLE).await;
+        assert!(pool.take().is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_busy_connection_is_used_up_to_its_greatest_age() {
+        let (_listener, mut connection) = connection().await;
+        let pool = Pool::new(IDLE);
+        let begun = Instant::now();
+        loop {
+            pool.put(connection);
+            match pool.take() {
+                Some(taken) => connection = taken,
+                None => break,
+            }
+            tokio::time::advance(Duration::from_secs(1)).await;
+        }
+        assert_eq!(begun.elapsed(), MAX_AGE);
     }
 }

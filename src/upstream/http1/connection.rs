@@ -7,11 +7,15 @@ use std::{
     mem::MaybeUninit,
     pin::Pin,
     task::{Context, Poll, Waker, ready},
+    time::Duration,
 };
 
 use bytes::Buf as _;
 use http::{Response, Uri};
-use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
+use tokio::{
+    io::{AsyncRead as _, AsyncWrite as _, ReadBuf},
+    time::Instant,
+};
 
 use super::{
     BoxError, Malformed, ReadError,
@@ -33,6 +37,7 @@ const MAX_SLICES: usize = 4;
 /// An open connection. Dropping it closes it.
 pub(in crate::upstream) struct Connection {
     socket: Socket,
+    opened: Instant,
     /// What is not sent yet; an upstream may answer before it has heard all.
     unsent: Option<Pieces>,
     /// Why the rest was not sent, which matters if no answer comes.
@@ -65,6 +70,7 @@ impl Connection {
     ) -> Result<Self, BoxError> {
         Ok(Self {
             socket: connector.connect(uri).await?,
+            opened: Instant::now(),
             unsent: None,
             send_error: None,
             is_answered: false,
@@ -115,6 +121,11 @@ impl Connection {
         // What follows the body belongs to no request.
         self.keeps_alive &= n_read == n_taken.map_err(ReadError::Malformed)?;
         Poll::Ready(Ok(true))
+    }
+
+    /// How long it has been open.
+    pub(in crate::upstream) fn age(&self) -> Duration {
+        self.opened.elapsed()
     }
 
     /// The length of the body, where the head tells it.
