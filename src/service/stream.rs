@@ -10,7 +10,11 @@ use tokio::time::Sleep;
 use tokio_stream::Stream;
 
 use super::{call::Call, error::Error, pace::Pace};
-use crate::{telemetry, translate::ChunkTranslator, upstream::Events};
+use crate::{
+    telemetry,
+    translate::ChunkTranslator,
+    upstream::{self, Events},
+};
 
 /// Most events that are read ahead of the caller. They are there already: reading them together makes one write of
 /// many messages, and lets adjacent deltas be merged.
@@ -67,27 +71,35 @@ impl<T: ChunkTranslator> Responses<T> {
         if std::mem::take(&mut self.was_taken) {
             self.events.resume();
         }
-        let mut n_bytes = 0;
-        for n_read in 0..MAX_READ_AHEAD {
-            let read = match self.events.poll_advance(context) {
-                Poll::Pending if n_read == 0 => return Poll::Pending,
-                Poll::Pending => return Poll::Ready(()),
-                Poll::Ready(Ok(true)) => take(&self.events, &mut self.translator).map(|taken| {
-                    n_bytes += taken;
-                }),
-                Poll::Ready(Ok(false)) => self.translator.end().map_err(Error::from).map(|()| {
-                    self.state = State::Ending(None);
-                }),
-                Poll::Ready(Err(error)) => Err(error.into()),
-            };
-            if let Err(error) = read {
-                self.state = State::Ending(Some(error));
+        let mut read = ready!(self.events.poll_advance(context));
+        let (mut n_events, mut n_bytes) = (0, 0);
+        loop {
+            match self.translate(read) {
+                Ok(n_translated) => n_bytes += n_translated,
+                Err(error) => self.state = State::Ending(Some(error)),
             }
-            if !matches!(self.state, State::Open) || n_bytes >= MAX_READ_AHEAD_BYTES {
+            n_events += 1;
+            let is_enough = n_events >= MAX_READ_AHEAD || n_bytes >= MAX_READ_AHEAD_BYTES;
+            if is_enough || !matches!(self.state, State::Open) {
                 break;
             }
+            // The socket is asked again when all of this is taken.
+            let Some(next) = self.events.advance_read().transpose() else {
+                break;
+            };
+            read = next;
         }
         Poll::Ready(())
+    }
+
+    /// Translates the event that was reached, if one was, and tells its bytes.
+    fn translate(&mut self, read: Result<bool, upstream::Error>) -> Result<usize, Error> {
+        if read? {
+            return take(&self.events, &mut self.translator);
+        }
+        self.translator.end()?;
+        self.state = State::Ending(None);
+        Ok(0)
     }
 
     /// Whether the deadline has passed.

@@ -35,7 +35,7 @@ struct Silence {
     limit: Option<Duration>,
     /// Whether an event has come: vLLM sends the head before the prefill, which may be long.
     has_begun: bool,
-    /// Since when the next event has been asked for.
+    /// Since when the next event has been waited for.
     since: Option<Instant>,
     timer: Option<Pin<Box<Sleep>>>,
 }
@@ -72,31 +72,18 @@ impl Events {
 
     /// As [`advance`](Self::advance).
     pub(crate) fn poll_advance(&mut self, context: &mut Context<'_>) -> Poll<Result<bool, Error>> {
-        self.silence.begin();
+        let mut has_read = false;
         loop {
-            while self
-                .decoder
-                .advance()
-                .map_err(|TooLarge| self.too_large())?
-            {
-                let data = self.decoder.data();
-                if data.is_empty() {
-                    continue;
-                }
-                let is_done = data == DONE;
-                if is_done && !self.decoder.is_mid_event() {
-                    self.body.release();
-                }
-                self.silence.broken();
-                return Poll::Ready(Ok(!is_done));
+            if let Some(is_open) = self.advance_read()? {
+                return Poll::Ready(Ok(is_open));
             }
             // Where bytes without an event always come, the body is never pending.
-            if let Some(limit) = self.silence.is_over() {
+            if has_read && let Some(limit) = self.silence.is_over() {
                 return Poll::Ready(Err(Error::Stalled(limit)));
             }
             let decoder = &mut self.decoder;
             match self.body.poll_read(context, |data| decoder.push(data)) {
-                Poll::Ready(Ok(true)) => {}
+                Poll::Ready(Ok(true)) => has_read = true,
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(Error::from_body(error))),
                 Poll::Ready(Ok(false)) => {
                     tracing::debug!(
@@ -111,6 +98,27 @@ impl Events {
                 }
             }
         }
+    }
+
+    /// Goes to the next event of what was read already; `None` where that holds no whole one.
+    pub(crate) fn advance_read(&mut self) -> Result<Option<bool>, Error> {
+        while self
+            .decoder
+            .advance()
+            .map_err(|TooLarge| self.too_large())?
+        {
+            let data = self.decoder.data();
+            if data.is_empty() {
+                continue;
+            }
+            let is_done = data == DONE;
+            if is_done && !self.decoder.is_mid_event() {
+                self.body.release();
+            }
+            self.silence.broken();
+            return Ok(Some(!is_done));
+        }
+        Ok(None)
     }
 
     /// The event's text.
@@ -161,22 +169,21 @@ impl Silence {
         self.since = None;
     }
 
-    /// The next event is asked for.
-    fn begin(&mut self) {
-        if self.has_begun && self.limit.is_some() && self.since.is_none() {
-            self.since = Some(Instant::now());
-        }
+    /// Since when the next event is waited for, which is from the first time that this is asked.
+    fn since(&mut self) -> Option<(Duration, Instant)> {
+        let limit = self.limit.filter(|_limit| self.has_begun)?;
+        Some((limit, *self.since.get_or_insert_with(Instant::now)))
     }
 
     /// The limit, once the silence has lasted for it.
-    fn is_over(&self) -> Option<Duration> {
-        let is_over = |limit: &Duration| self.since.is_some_and(|since| since.elapsed() >= *limit);
-        self.limit.filter(is_over)
+    fn is_over(&mut self) -> Option<Duration> {
+        let (limit, since) = self.since()?;
+        (since.elapsed() >= limit).then_some(limit)
     }
 
     /// Ready when the silence has lasted for the limit, which it gives.
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Duration> {
-        let (Some(limit), Some(since)) = (self.limit, self.since) else {
+        let Some((limit, since)) = self.since() else {
             return Poll::Pending;
         };
         let end = since + limit;
