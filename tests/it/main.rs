@@ -20,6 +20,7 @@
 //! - `upstream_http`: what the upstream answers as HTTP: statuses, headers, framing.
 //! - `upstream_sizes`: upstreams that send too much, or what is costly to read.
 //! - `upstream_limits`: upstreams that are silent, endless or odd.
+//! - `upstream_tls`: upstreams that are reached by TLS, and those that must not be.
 //! - `upstream_ends`: how an upstream's answer may end, and that only a whole one is OK.
 //! - `support`: the adapter, the scripted upstream and the requests that tests are made of.
 
@@ -67,3 +68,4 @@ mod upstream_ends;
 mod upstream_http;
 mod upstream_limits;
 mod upstream_sizes;
+mod upstream_tls;
