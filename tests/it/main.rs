@@ -8,6 +8,7 @@
 //! - `caller_faults`: callers that leave, or whose time is over.
 //! - `slow_callers`: callers that read slowly or never, and messages that are too large.
 //! - `hostile_input`: what callers and upstreams send to mislead, and what must never be seen.
+//! - `killed_processes`: callers and upstreams whose process is killed.
 //! - `network_faults`: the network between caller and adapter, and the host's limits.
 //! - `process_faults`: the process: its end, its upstream's restart, memory.
 //! - `server_settings`: what a connection offers, and how much it takes.
@@ -47,6 +48,7 @@ mod caller_faults;
 mod demo;
 mod embedding;
 mod hostile_input;
+mod killed_processes;
 mod models;
 mod network_faults;
 mod process_faults;

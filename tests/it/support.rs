@@ -11,6 +11,7 @@ pub(crate) mod requests;
 pub(crate) mod served;
 pub(crate) mod signal;
 pub(crate) mod told;
+pub(crate) mod twin;
 pub(crate) mod vllm;
 pub(crate) mod wire;
 
