@@ -36,8 +36,14 @@ async fn a_bad_network_before_the_caller_changes_nothing_but_time() {
     let slow = Link::default().latency(Duration::from_millis(200));
     let bytes = Link::default().pieces_of(1);
     let narrow = Link::default().bytes_per_second(50_000).pieces_of(1000);
+    let uneven = slow.jitter(Duration::from_millis(200));
+    let stalling = Link::default()
+        .pieces_of(10)
+        .stalls(0.01, Duration::from_millis(300));
     for (row, link) in [
         ("latency", slow),
+        ("jitter", uneven),
+        ("stalls", stalling),
         ("single bytes", bytes),
         ("bandwidth", narrow),
     ] {
