@@ -10,11 +10,11 @@ use tonic_reflection::pb::v1::{
 };
 
 use crate::support::{
+    adapter::serve,
     raw_h2::{
         self, CANCEL, CONTINUATION, DATA, END_HEADERS, ENHANCE_YOUR_CALM, Frame, GOAWAY, HEADERS,
         PING, PREFACE, RST_STREAM, RawH2,
     },
-    served::serve,
 };
 
 const GENERATE: &str = "/vllm_adapter.v1.GenerationService/Generate";

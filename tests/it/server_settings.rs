@@ -6,11 +6,11 @@ use tokio::time;
 use tonic_health::pb::HealthCheckRequest;
 
 use crate::support::{
+    adapter::serve,
     raw_h2::{
         self, ACK, DATA, GOAWAY, INITIAL_WINDOW_SIZE, MAX_CONCURRENT_STREAMS, MAX_HEADER_LIST_SIZE,
         PING, RST_STREAM, RawH2, SETTINGS, WINDOW_UPDATE,
     },
-    served::serve,
 };
 
 const CHECK: &str = "/grpc.health.v1.Health/Check";

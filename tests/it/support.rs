@@ -8,7 +8,6 @@ pub(crate) mod raw_h2;
 pub(crate) mod recording;
 pub(crate) mod reply;
 pub(crate) mod requests;
-pub(crate) mod served;
 pub(crate) mod signal;
 pub(crate) mod told;
 pub(crate) mod twin;
