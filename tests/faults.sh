@@ -4,7 +4,7 @@
 #   tests/faults.sh [--repeat N] [--full]
 #
 # --repeat N  runs it N times, and stops at the first failure.
-# --full      pauses and waits last as long as the matrix says, in place of a scaled time.
+# --full      pauses and waits last as long as the matrix says, in place of a scaled time: a quarter of an hour more.
 set -eu
 cd "$(dirname "$0")/.."
 
