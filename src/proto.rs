@@ -1,5 +1,5 @@
 //! The public contract as generated from `proto/`, and the interface of gRPC's own health service from `third_party/`;
-//! each item is documented there.
+//! each item is documented there. `codec` reads and writes the messages.
 
 #![allow(
     missing_debug_implementations,
@@ -13,6 +13,8 @@
     clippy::wildcard_enum_match_arm,
     reason = "generated code"
 )]
+
+mod codec;
 
 tonic::include_proto!("vllm_adapter.v1");
 
