@@ -4,7 +4,7 @@
 
 use std::{
     net::SocketAddr,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -168,7 +168,7 @@ fn file(name: &str, root: &Certificate) -> PathBuf {
 }
 
 /// What a unary and a streamed call are told by an adapter that trusts these roots.
-async fn told(front: &Front, roots: &PathBuf) -> [Status; 2] {
+async fn told(front: &Front, roots: &Path) -> [Status; 2] {
     let process = Process::before(&front.base_url())
         .variable("SSL_CERT_FILE", roots.to_str().unwrap())
         .start()
