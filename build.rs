@@ -29,10 +29,13 @@ fn main() -> Result<(), Box<dyn Error>> {
         compiler.encode_file_descriptor_set(),
     )?;
 
+    let mut config = prost_build::Config::new();
+    // The codec knows a message by its name.
+    config.enable_type_names();
     tonic_prost_build::configure()
         .bytes(".")
         .build_transport(false)
         .codec_path("crate::proto::codec::Codec")
-        .compile_fds(compiler.file_descriptor_set())?;
+        .compile_fds_with_config(compiler.file_descriptor_set(), config)?;
     Ok(())
 }

@@ -1,5 +1,5 @@
 //! The public contract as generated from `proto/`, and the interface of gRPC's own health service from `third_party/`;
-//! each item is documented there.
+//! each item is documented there. `codec` reads and writes the messages.
 
 #![allow(
     missing_debug_implementations,
@@ -14,7 +14,8 @@
     reason = "generated code"
 )]
 
-pub mod codec;
+mod codec;
+mod elements;
 
 tonic::include_proto!("vllm_adapter.v1");
 

@@ -53,11 +53,14 @@ pub enum Error {
 /// Callers that read get theirs in one round trip; the others must not hold up the end of the process.
 const LAST_WORDS: Duration = Duration::from_millis(750);
 
+/// The same where the process was told to stop at once.
+const PARTING_WORDS: Duration = Duration::from_millis(200);
+
 /// Serves until `stop` yields, and then until running calls have ended or had their time.
 ///
 /// The first item of `stop` starts the drain: health turns `NOT_SERVING`, after `drain_delay` the listener is closed and
 /// connections are told to go away, and after `drain_timeout` calls that still run end with UNAVAILABLE. A second item
-/// ends everything at once.
+/// ends them at once, with no more time than it takes to tell those that read.
 ///
 /// # Errors
 ///
@@ -99,34 +102,44 @@ async fn run(
             () = time::sleep(drain_delay) => {}
         }
     };
-    unless_stopped(&mut stop, delay).await?;
-
+    let delayed = unless_stopped(&mut stop, delay).await;
     let mut connections = listener.close();
+    let drained = match delayed {
+        Ok(()) => {
+            services.end_watches();
+            let drain = drain(&mut connections, &phase, drain_timeout);
+            unless_stopped(&mut stop, drain).await
+        }
+        Err(interrupted) => Err(interrupted),
+    };
+    if drained.is_err() {
+        tracing::warn!("stopping at once");
+        phase.send_replace(Phase::Ending);
+        all_ended(&mut connections, PARTING_WORDS).await;
+    }
+    connections.shutdown().await;
+    drained
+}
+
+/// Tells connections to go away, and ends what still runs after `limit`.
+async fn drain(connections: &mut JoinSet<()>, phase: &watch::Sender<Phase>, limit: Duration) {
     tracing::info!(connections = connections.len(), "stopping: draining");
-    services.end_watches();
     phase.send_replace(Phase::GoingAway);
-    if all_ended(&mut connections, &mut stop, drain_timeout).await? {
-        return Ok(());
+    if all_ended(connections, limit).await {
+        return;
     }
     tracing::warn!(
         connections = connections.len(),
         "stopping: ending what still runs"
     );
     phase.send_replace(Phase::Ending);
-    all_ended(&mut connections, &mut stop, LAST_WORDS).await?;
-    connections.shutdown().await;
-    Ok(())
+    all_ended(connections, LAST_WORDS).await;
 }
 
 /// Whether all connections ended within `limit`.
-async fn all_ended(
-    connections: &mut JoinSet<()>,
-    stop: impl Stream<Item = ()> + Unpin,
-    limit: Duration,
-) -> Result<bool, Error> {
+async fn all_ended(connections: &mut JoinSet<()>, limit: Duration) -> bool {
     let ended = async { while connections.join_next().await.is_some() {} };
-    let ended = unless_stopped(stop, time::timeout(limit, ended)).await?;
-    Ok(ended.is_ok())
+    time::timeout(limit, ended).await.is_ok()
 }
 
 /// What `future` gives, unless `stop` yields first.

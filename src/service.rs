@@ -8,7 +8,7 @@ mod error;
 mod generation;
 mod models;
 mod observer;
-mod pace;
+pub(crate) mod pace;
 mod ranking;
 pub(crate) mod request_id;
 mod stream;

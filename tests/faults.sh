@@ -4,7 +4,7 @@
 #   tests/faults.sh [--repeat N] [--full]
 #
 # --repeat N  runs it N times, and stops at the first failure.
-# --full      pauses and waits last as long as the matrix says, in place of a scaled time.
+# --full      pauses and waits last as long as the matrix says, in place of a scaled time: a quarter of an hour more.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -33,11 +33,11 @@ while [ "$run" -le "$repeat" ]; do
     begun=$(date +%s)
     # The parts that need a paused clock or the code's own types.
     cargo test --locked --quiet --lib -- \
-        server:: service::pace service::deadline service::error sse:: upstream:: translate::tool_calls
+        server:: proto:: service::pace service::call service::deadline service::error sse:: upstream:: translate::tool_calls
     # Two at once, so that bounds of time hold on two cores.
     cargo test --locked --quiet --test it -- --test-threads 2 \
-        caller_faults slow_callers upstream_connections upstream_ends upstream_http upstream_limits upstream_sizes \
-        network_faults process_faults hostile_input recordings server_
+        caller_faults slow_callers killed_processes upstream_connections upstream_ends upstream_http upstream_limits upstream_sizes upstream_tls \
+        network_faults process_faults hostile_input hostile_protobuf recordings server_
     echo "run $run of $repeat: $(($(date +%s) - begun)) s"
     run=$((run + 1))
 done

@@ -1,13 +1,16 @@
-//! Messages as bytes: prost, with a buffer that fits what streams send.
+//! Messages as bytes: prost, with a buffer that fits what streams send, and a look at what a request would become.
 
 use std::{fmt, marker::PhantomData};
 
-use prost::Message;
+use bytes::Buf as _;
+use prost::{Message, Name};
 use tonic::{
     Status,
-    codec::{BufferSettings, EncodeBuf, Encoder},
+    codec::{BufferSettings, DecodeBuf, Decoder, EncodeBuf, Encoder},
 };
-use tonic_prost::{ProstCodec, ProstDecoder};
+use tonic_prost::ProstDecoder;
+
+use super::elements;
 
 /// What a stream's buffer is made with, and then keeps while it waits for an event. A delta is some 40 bytes.
 const BUFFER_BYTES: usize = 1024;
@@ -15,11 +18,15 @@ const BUFFER_BYTES: usize = 1024;
 /// As many bytes as are put together before they are given to the transport (tonic's default).
 const YIELD_BYTES: usize = 32 * 1024;
 
-/// Encodes `T`, and decodes `U`.
+/// The codec that `build.rs` names in the generated code, for servers and for clients.
 pub struct Codec<T, U>(PhantomData<(T, U)>);
 
 /// Encodes `T`.
 pub struct MessageEncoder<T>(PhantomData<T>);
+
+/// Decodes `U`; a request that would take many times its size in memory is refused.
+#[derive(Debug)]
+pub struct BoundedDecoder<U>(ProstDecoder<U>);
 
 // === impl Codec ===
 
@@ -32,19 +39,19 @@ impl<T, U> Default for Codec<T, U> {
 impl<T, U> tonic::codec::Codec for Codec<T, U>
 where
     T: Message + Send + 'static,
-    U: Message + Default + Send + 'static,
+    U: Message + Name + Default + Send + 'static,
 {
     type Encode = T;
     type Decode = U;
     type Encoder = MessageEncoder<T>;
-    type Decoder = ProstDecoder<U>;
+    type Decoder = BoundedDecoder<U>;
 
     fn encoder(&mut self) -> Self::Encoder {
         MessageEncoder(PhantomData)
     }
 
     fn decoder(&mut self) -> Self::Decoder {
-        ProstCodec::<T, U>::raw_decoder(BufferSettings::default())
+        BoundedDecoder(ProstDecoder::default())
     }
 }
 
@@ -76,5 +83,23 @@ impl<T: Message> Encoder for MessageEncoder<T> {
 impl<T> fmt::Debug for MessageEncoder<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("MessageEncoder")
+    }
+}
+
+// === impl BoundedDecoder ===
+
+impl<U: Message + Name + Default> Decoder for BoundedDecoder<U> {
+    type Item = U;
+    type Error = Status;
+
+    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<U>, Status> {
+        // tonic gives a message as one piece.
+        elements::check(&U::full_name(), buffer.chunk())
+            .map_err(|too_many| Status::from_error(too_many.into()))?;
+        self.0.decode(buffer)
+    }
+
+    fn buffer_settings(&self) -> BufferSettings {
+        self.0.buffer_settings()
     }
 }

@@ -4,6 +4,8 @@ mod message;
 mod refusal;
 pub(super) mod report;
 
+use std::time::Duration;
+
 use tonic::{Code, Status};
 
 use crate::{
@@ -12,6 +14,10 @@ use crate::{
     upstream,
 };
 use report::{Report, Retry};
+
+/// From when on a call that was lost counts as one that the upstream has worked for: vLLM sends no byte of a unary
+/// answer before the generation is over, and one that never began is lost in a round trip.
+const WORK: Duration = Duration::from_millis(500);
 
 /// Why a call failed.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +63,8 @@ pub(crate) struct Subject {
     pub(crate) deltas: u64,
     /// Whether the answer is streamed, so that its library cannot repeat it once it has begun.
     pub(crate) is_stream: bool,
+    /// Time that the call took until it failed.
+    pub(crate) elapsed: Duration,
 }
 
 impl From<Expired> for Error {
@@ -156,10 +164,7 @@ fn upstream_report(error: &upstream::Error, subject: &Subject) -> Report {
         Error::Connect(_) => unavailable("UPSTREAM_CONNECT", "the upstream cannot be reached"),
         Error::Dns(_) => unavailable("UPSTREAM_DNS", "the upstream's host is not known"),
         Error::Tls(_) => unavailable("UPSTREAM_TLS", "the upstream cannot be reached by TLS"),
-        Error::Reset(_) => unavailable(
-            "UPSTREAM_RESET",
-            "the upstream closed the connection before it answered",
-        ),
+        Error::Reset(_) => reset(subject),
         Error::Truncated(_) => truncated(subject),
         Error::Refused(refusal) => refusal::report(refusal, subject),
         Error::Redirected(status) => Report::new(
@@ -201,6 +206,18 @@ fn upstream_report(error: &upstream::Error, subject: &Subject) -> Report {
 
 fn unavailable(reason: &'static str, text: &str) -> Report {
     Report::new(Code::Unavailable, reason, text)
+}
+
+fn reset(subject: &Subject) -> Report {
+    let (reason, text) = (
+        "UPSTREAM_RESET",
+        "the upstream closed the connection before it answered",
+    );
+    if subject.elapsed < WORK {
+        unavailable(reason, text)
+    } else {
+        worked_for(reason, text, subject)
+    }
 }
 
 fn truncated(subject: &Subject) -> Report {

@@ -49,12 +49,13 @@ enum State {
 
 impl<T: ChunkTranslator> Responses<T> {
     /// The responses of an answer that has begun; what was translated of it comes first.
-    pub(super) fn new(events: Events, translator: T, call: Call) -> Self {
+    pub(super) fn new(events: Events, translator: T, mut call: Call) -> Self {
         let timer = call.deadline.timer().map(Box::pin);
         // A caller that does not read keeps this from being polled, and its deadline must hold all the same.
         if let Some(timer) = &timer {
             telemetry::call::set_deadline(timer.deadline());
         }
+        let pace = Pace::new(call.budget.take());
         Self {
             events,
             translator,
@@ -62,7 +63,7 @@ impl<T: ChunkTranslator> Responses<T> {
             call,
             state: State::Open,
             was_taken: false,
-            pace: Pace::new(),
+            pace,
         }
     }
 

@@ -143,7 +143,7 @@ enum Message {
     ResponseTooLarge,
 }
 
-const TEXTS: [Text; 10] = [
+const TEXTS: [Text; 11] = [
     // gRPC asks for RESOURCE_EXHAUSTED where a message is too large, either way.
     text(
         (Code::OutOfRange, "Error, decoded message length too large"),
@@ -168,6 +168,12 @@ const TEXTS: [Text; 10] = [
     // The caller's fault, which must not look like one of this endpoint to a mesh that counts codes.
     text(
         (Code::Internal, "failed to decode Protobuf message"),
+        (Code::InvalidArgument, "REQUEST_MALFORMED"),
+        Message::Kept,
+    ),
+    // Of the contract's own codec.
+    text(
+        (Code::Unknown, "too many elements for the size"),
         (Code::InvalidArgument, "REQUEST_MALFORMED"),
         Message::Kept,
     ),

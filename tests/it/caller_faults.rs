@@ -23,7 +23,7 @@ use crate::support::{
 pub(crate) const GENERATE: &str = "/vllm_adapter.v1.GenerationService/Generate";
 pub(crate) const STREAM: &str = "/vllm_adapter.v1.GenerationService/StreamGenerate";
 
-const AT_ONCE: usize = 200;
+pub(crate) const AT_ONCE: usize = 200;
 
 fn millis(millis: u64) -> Duration {
     Duration::from_millis(millis)
@@ -57,7 +57,7 @@ impl Moment {
 }
 
 /// Calls that all run, each in a task of its own.
-async fn calls(address: SocketAddr, is_stream: bool, n: usize) -> JoinSet<()> {
+pub(crate) async fn calls(address: SocketAddr, is_stream: bool, n: usize) -> JoinSet<()> {
     let client = client_at(address).await;
     let mut calls = JoinSet::new();
     for _ in 0..n {

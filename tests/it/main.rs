@@ -8,6 +8,8 @@
 //! - `caller_faults`: callers that leave, or whose time is over.
 //! - `slow_callers`: callers that read slowly or never, and messages that are too large.
 //! - `hostile_input`: what callers and upstreams send to mislead, and what must never be seen.
+//! - `hostile_protobuf`: messages that are legal protobuf and cost more than they are worth.
+//! - `killed_processes`: callers and upstreams whose process is killed.
 //! - `network_faults`: the network between caller and adapter, and the host's limits.
 //! - `process_faults`: the process: its end, its upstream's restart, memory.
 //! - `server_settings`: what a connection offers, and how much it takes.
@@ -20,6 +22,7 @@
 //! - `upstream_http`: what the upstream answers as HTTP: statuses, headers, framing.
 //! - `upstream_sizes`: upstreams that send too much, or what is costly to read.
 //! - `upstream_limits`: upstreams that are silent, endless or odd.
+//! - `upstream_tls`: upstreams that are reached by TLS, and those that must not be.
 //! - `upstream_ends`: how an upstream's answer may end, and that only a whole one is OK.
 //! - `support`: the adapter, the scripted upstream and the requests that tests are made of.
 
@@ -46,6 +49,8 @@ mod caller_faults;
 mod demo;
 mod embedding;
 mod hostile_input;
+mod hostile_protobuf;
+mod killed_processes;
 mod models;
 mod network_faults;
 mod process_faults;
@@ -67,3 +72,4 @@ mod upstream_ends;
 mod upstream_http;
 mod upstream_limits;
 mod upstream_sizes;
+mod upstream_tls;

@@ -12,8 +12,8 @@ use vllm_grpc_adapter::proto::{
 };
 
 use crate::support::{
+    adapter::{Adapter, serve},
     raw_h2::{self, DATA, END_HEADERS, END_STREAM, HEADERS, RawH2, Response},
-    served::{Served, serve},
 };
 
 const GENERATE: &str = "/vllm_adapter.v1.GenerationService/Generate";
@@ -21,7 +21,7 @@ const CHECK: &str = "/grpc.health.v1.Health/Check";
 const LIST: &str = "/grpc.health.v1.Health/List";
 
 /// The response to one call, given as the bytes of its body.
-async fn call(served: &Served, path: &str, more: &[(&str, &str)], body: &[u8]) -> Response {
+async fn call(served: &Adapter, path: &str, more: &[(&str, &str)], body: &[u8]) -> Response {
     let mut caller = RawH2::open(served.address, &[]).await;
     let fields = raw_h2::call_fields(path, more);
     caller
@@ -34,7 +34,7 @@ async fn call(served: &Served, path: &str, more: &[(&str, &str)], body: &[u8]) -
 }
 
 /// The health of a service, by its name.
-async fn health(served: &Served, service: &str) -> Response {
+async fn health(served: &Adapter, service: &str) -> Response {
     let service = service.to_owned();
     let request = raw_h2::message(&HealthCheckRequest { service });
     call(served, CHECK, &[], &request).await
@@ -186,7 +186,7 @@ async fn a_large_message_within_the_limit_arrives() {
     assert_ne!(status.code(), Code::ResourceExhausted, "{status:?}");
 }
 
-async fn client(served: &Served) -> GenerationServiceClient<tonic::transport::Channel> {
+async fn client(served: &Adapter) -> GenerationServiceClient<tonic::transport::Channel> {
     let address = format!("http://{}", served.address);
     let channel = tonic::transport::Endpoint::try_from(address).unwrap();
     GenerationServiceClient::new(channel.connect().await.unwrap())

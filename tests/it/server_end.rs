@@ -9,8 +9,8 @@ use tonic_reflection::pb::v1::ServerReflectionRequest;
 use vllm_grpc_adapter::server::Error;
 
 use crate::support::{
+    adapter::{Adapter, serve},
     raw_h2::{self, DATA, END_STREAM, GOAWAY, HEADERS, INITIAL_WINDOW_SIZE, RawH2},
-    served::{Served, serve},
 };
 
 const CHECK: &str = "/grpc.health.v1.Health/Check";
@@ -23,7 +23,7 @@ fn millis(millis: u64) -> Duration {
 }
 
 /// A caller with a call that runs: its first message has been answered.
-async fn running(served: &Served) -> RawH2 {
+async fn running(served: &Adapter) -> RawH2 {
     let mut caller = RawH2::open(served.address, &[]).await;
     caller.write(&raw_h2::call(1, REFLECTION)).await;
     let list = ServerReflectionRequest {

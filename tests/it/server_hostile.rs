@@ -10,11 +10,12 @@ use tonic_reflection::pb::v1::{
 };
 
 use crate::support::{
+    adapter::serve,
+    process::Process,
     raw_h2::{
         self, CANCEL, CONTINUATION, DATA, END_HEADERS, ENHANCE_YOUR_CALM, Frame, GOAWAY, HEADERS,
         PING, PREFACE, RST_STREAM, RawH2,
     },
-    served::serve,
 };
 
 const GENERATE: &str = "/vllm_adapter.v1.GenerationService/Generate";
@@ -159,6 +160,90 @@ async fn too_many_header_fields_are_refused() {
     let rest = raw_h2::frame(CONTINUATION, END_HEADERS, 1, second);
     caller.write(&rest).await;
     assert_eq!(caller.response(1).await.http_status, "431");
+}
+
+/// Header fields that stand for `n` times a value of 4,000 bytes, which the block holds once: the first puts it into the
+/// table that both sides keep (RFC 7541, 6.2.1), and each byte that follows is one more of it (6.1).
+fn hpack_bomb(n: usize) -> Vec<u8> {
+    let mut block = raw_h2::call_fields(GENERATE, &[]);
+    let mut literal = raw_h2::fields(&[("x", &"y".repeat(4_000))]);
+    literal[0] = 0x40;
+    block.extend(literal);
+    block.extend(std::iter::repeat_n(0x80 | 62, n));
+    block
+}
+
+/// Sends a block of header fields on each of 50 streams, in as many frames as it takes, as far as the server reads on.
+/// Gives the answers of HTTP, and whether the connection was ended.
+async fn send_headers(address: SocketAddr, block: &[u8]) -> (Vec<String>, bool) {
+    const N: u32 = 50;
+    let mut caller = RawH2::open(address, &[]).await;
+    let mut statuses = Vec::new();
+    let mut pieces = Vec::new();
+    for n in 0..N {
+        let mut rest = block.chunks(16_384).peekable();
+        let mut kind = HEADERS;
+        while let Some(piece) = rest.next() {
+            let flags = if rest.peek().is_none() {
+                END_HEADERS
+            } else {
+                0
+            };
+            pieces.extend(raw_h2::frame(kind, flags, 2 * n + 1, piece));
+            kind = CONTINUATION;
+        }
+    }
+    caller.write(&pieces).await;
+    while statuses.len() < N as usize {
+        let Some(frame) = caller.next().await else {
+            return (statuses, true);
+        };
+        match frame.kind {
+            GOAWAY => return (statuses, true),
+            HEADERS => statuses.push(caller.fields(&frame.payload).0),
+            RST_STREAM => statuses.push("reset".to_owned()),
+            _ => {}
+        }
+    }
+    (statuses, false)
+}
+
+/// Row E5.
+#[tokio::test]
+async fn headers_that_are_too_large_are_refused_in_little_memory() {
+    let process = Process::alone().start().await;
+    let long = |n: usize| raw_h2::call_fields(GENERATE, &[("x", &"y".repeat(n))]);
+    let tiny = vec![("a", "b"); 10_000];
+    // A round for what the process takes once.
+    send_headers(process.address, &long(20_000)).await;
+    for (row, block, ends_connection) in [
+        ("20 KB", long(20_000), false),
+        (
+            "ten thousand fields",
+            raw_h2::call_fields(GENERATE, &tiny),
+            true,
+        ),
+        ("1 MB", long(1_000_000), true),
+        ("a bomb of 4 MB", hpack_bomb(1_000), true),
+        ("a bomb of 60 MB", hpack_bomb(15_000), true),
+    ] {
+        let before = process.peak_bytes();
+        let (statuses, is_ended) = send_headers(process.address, &block).await;
+        let grown = process.peak_bytes() - before;
+        eprintln!("{row}: {grown} bytes");
+        assert!(
+            statuses
+                .iter()
+                .all(|status| status == "431" || status == "reset"),
+            "{row}"
+        );
+        assert_eq!(is_ended, ends_connection, "{row}");
+        assert!(grown <= 1 << 20, "{row}: {grown}");
+    }
+    let mut caller = RawH2::open(process.address, &[]).await;
+    let check = raw_h2::whole_call(1, CHECK, &HealthCheckRequest::default());
+    caller.write(&check).await;
+    assert_eq!(caller.response(1).await.outcome().0, Code::Ok);
 }
 
 #[tokio::test]

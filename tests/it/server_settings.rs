@@ -6,11 +6,11 @@ use tokio::time;
 use tonic_health::pb::HealthCheckRequest;
 
 use crate::support::{
+    adapter::serve,
     raw_h2::{
-        self, ACK, DATA, GOAWAY, INITIAL_WINDOW_SIZE, MAX_CONCURRENT_STREAMS, MAX_HEADER_LIST_SIZE,
-        PING, RST_STREAM, RawH2, SETTINGS, WINDOW_UPDATE,
+        self, ACK, DATA, GOAWAY, HEADERS, INITIAL_WINDOW_SIZE, MAX_CONCURRENT_STREAMS,
+        MAX_HEADER_LIST_SIZE, PING, RST_STREAM, RawH2, SETTINGS, WINDOW_UPDATE,
     },
-    served::serve,
 };
 
 const CHECK: &str = "/grpc.health.v1.Health/Check";
@@ -90,6 +90,41 @@ async fn a_caller_that_pings_all_the_time_is_welcome() {
     let check = raw_h2::whole_call(1, CHECK, &HealthCheckRequest::default());
     caller.write(&check).await;
     assert_eq!(caller.response(1).await.outcome().0, tonic::Code::Ok);
+}
+
+/// Row A17: a ping each ten seconds for ten minutes, as xai-sdk's channel sends them; each tenth of a second unless
+/// `ADAPTER_TEST_FULL_LENGTH` is set.
+#[tokio::test]
+async fn a_caller_that_pings_and_says_nothing_else_is_never_sent_away() {
+    let is_full = std::env::var_os("ADAPTER_TEST_FULL_LENGTH").is_some();
+    let interval = Duration::from_millis(if is_full { 10_000 } else { 100 });
+    let served = serve(|_| {}).await;
+    let watch = raw_h2::whole_call(1, WATCH, &HealthCheckRequest::default());
+    let mut idle = RawH2::open(served.address, &[]).await;
+    let mut watching = RawH2::open(served.address, &[]).await;
+    watching.write(&watch).await;
+    for n in 0..60_u64 {
+        time::sleep(interval).await;
+        for caller in [&mut idle, &mut watching] {
+            let ping = raw_h2::frame(PING, 0, 0, &n.to_be_bytes());
+            caller.write(&ping).await;
+            loop {
+                let frame = caller.next().await.unwrap();
+                assert_ne!(frame.kind, GOAWAY, "{n}");
+                if frame.kind == HEADERS {
+                    caller.fields(&frame.payload);
+                }
+                if (frame.kind, frame.flags) == (PING, ACK) {
+                    break;
+                }
+            }
+        }
+    }
+    for (mut caller, stream) in [(idle, 1), (watching, 3)] {
+        let check = raw_h2::whole_call(stream, CHECK, &HealthCheckRequest::default());
+        caller.write(&check).await;
+        assert_eq!(caller.response(stream).await.outcome().0, tonic::Code::Ok);
+    }
 }
 
 #[tokio::test]

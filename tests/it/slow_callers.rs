@@ -2,8 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use tokio::{io::AsyncWriteExt, net::TcpListener};
+use tokio::{
+    io::AsyncWriteExt,
+    net::{TcpListener, TcpStream},
+    task::JoinSet,
+};
 use tonic::Code;
+use vllm_grpc_adapter::proto::stream_generate_response::Event;
 
 use crate::{
     caller_faults::{GENERATE, STREAM, raw},
@@ -20,6 +25,9 @@ use crate::{
         wire,
     },
 };
+
+/// What is sent in a pause of row A11, on all streams together.
+const N_TOKENS: usize = 50_000;
 
 fn millis(millis: u64) -> Duration {
     Duration::from_millis(millis)
@@ -129,10 +137,40 @@ async fn a_thousand_streams_on_a_connection_are_refused_above_the_cap() {
     assert_eq!(vllm.n_requests(), 256);
 }
 
-/// Row A11. The pause is scaled down unless `ADAPTER_TEST_FULL_LENGTH` is set.
-#[tokio::test]
-async fn a_tonic_client_that_pauses_for_fifty_thousand_tokens_gets_them_all() {
-    const N: usize = 50_000;
+/// Sends `n_tokens` events to each connection, each alone, evenly over the pause; gives the connections, still open.
+async fn trickle(
+    listener: TcpListener,
+    n_streams: usize,
+    n_tokens: usize,
+    pause: Duration,
+) -> Vec<TcpStream> {
+    let mut streams = JoinSet::new();
+    for _ in 0..n_streams {
+        let (mut stream, _address) = listener.accept().await.unwrap();
+        streams.spawn(async move {
+            stream.set_nodelay(true).unwrap();
+            let head =
+                "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n";
+            stream.write_all(head.as_bytes()).await.unwrap();
+            let begun = Instant::now();
+            let event = format!("data: {}\n\n", wire::text("a"));
+            for n in 0..n_tokens {
+                stream.write_all(event.as_bytes()).await.unwrap();
+                while begun.elapsed() < pause.mul_f64(n as f64 / n_tokens as f64) {
+                    tokio::task::yield_now().await;
+                }
+                tokio::task::yield_now().await;
+            }
+            let end = format!("data: {}\n\ndata: [DONE]\n\n", wire::finish("stop"));
+            stream.write_all(end.as_bytes()).await.unwrap();
+            stream
+        });
+    }
+    streams.join_all().await
+}
+
+/// The tokens and the events of each of some streams that one tonic client does not read until all has been sent.
+async fn paused(n_streams: usize) -> Vec<(usize, usize)> {
     let is_full = std::env::var_os("ADAPTER_TEST_FULL_LENGTH").is_some();
     let pause = Duration::from_secs(if is_full { 60 } else { 6 });
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -142,47 +180,46 @@ async fn a_tonic_client_that_pauses_for_fifty_thousand_tokens_gets_them_all() {
         .await;
     let written = Signal::new();
     let upstream = async {
-        let (mut stream, _address) = listener.accept().await.unwrap();
-        stream.set_nodelay(true).unwrap();
-        let head =
-            "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n";
-        stream.write_all(head.as_bytes()).await.unwrap();
-        let begun = Instant::now();
-        for n in 0..N {
-            let event = format!("data: {}\n\n", wire::text("a"));
-            stream.write_all(event.as_bytes()).await.unwrap();
-            // Each event alone, evenly over the pause.
-            while begun.elapsed() < pause.mul_f64(n as f64 / N as f64) {
-                tokio::task::yield_now().await;
-            }
-            tokio::task::yield_now().await;
-        }
-        let end = format!("data: {}\n\ndata: [DONE]\n\n", wire::finish("stop"));
-        stream.write_all(end.as_bytes()).await.unwrap();
+        let streams = trickle(listener, n_streams, N_TOKENS / n_streams, pause).await;
         written.give();
-        stream
+        streams
     };
-    let caller = async {
-        let mut client = adapter.client();
-        let stream = client.stream_generate(prompt("x")).await.unwrap();
-        let mut stream = stream.into_inner();
+    let callers = async {
+        let mut streams = Vec::new();
+        for _ in 0..n_streams {
+            let stream = adapter.client().stream_generate(prompt("x")).await.unwrap();
+            streams.push(stream.into_inner());
+        }
         // The pause is over when all has been sent, however long a busy machine takes for it.
         written.given_at_last().await;
-        let mut n_tokens = 0;
-        let mut n_events = 0;
-        while let Some(event) = stream.message().await.unwrap() {
-            n_events += 1;
-            if let Some(vllm_grpc_adapter::proto::stream_generate_response::Event::Content(delta)) =
-                event.event
-            {
-                n_tokens += delta.text.len();
+        let mut counts = Vec::new();
+        for mut stream in streams {
+            let (mut n_tokens, mut n_events) = (0, 0);
+            while let Some(event) = stream.message().await.unwrap() {
+                n_events += 1;
+                if let Some(Event::Content(delta)) = event.event {
+                    n_tokens += delta.text.len();
+                }
             }
+            counts.push((n_tokens, n_events));
         }
-        (n_tokens, n_events)
+        counts
     };
-    let (_stream, (n_tokens, n_events)) = tokio::join!(upstream, caller);
-    assert_eq!(n_tokens, N);
-    eprintln!("{n_events} events");
+    tokio::join!(upstream, callers).1
+}
+
+/// Row A11. The pause is scaled down unless `ADAPTER_TEST_FULL_LENGTH` is set.
+#[tokio::test]
+async fn a_tonic_client_that_pauses_for_fifty_thousand_tokens_gets_them_all() {
+    // h2 counts the small frames of a connection, not those of a stream.
+    for n_streams in [1, 8, 32] {
+        let counts = paused(n_streams).await;
+        for &(n_tokens, _) in &counts {
+            assert_eq!(n_tokens, N_TOKENS / n_streams, "{n_streams} streams");
+        }
+        let n_events: usize = counts.iter().map(|(_, n_events)| n_events).sum();
+        eprintln!("{n_streams} streams: {n_events} events");
+    }
 }
 
 /// Row A11: who keeps up gets each token at once.

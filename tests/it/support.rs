@@ -8,9 +8,9 @@ pub(crate) mod raw_h2;
 pub(crate) mod recording;
 pub(crate) mod reply;
 pub(crate) mod requests;
-pub(crate) mod served;
 pub(crate) mod signal;
 pub(crate) mod told;
+pub(crate) mod twin;
 pub(crate) mod vllm;
 pub(crate) mod wire;
 

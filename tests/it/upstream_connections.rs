@@ -122,6 +122,36 @@ async fn a_fresh_connection_that_is_lost_before_the_answer_is_not_tried_again() 
     }
 }
 
+/// Row B4: vLLM sends nothing of a unary answer before it is whole, so that a connection that is lost late has been worked
+/// for, and no library may repeat that unasked. A stream that is lost before its head has not begun.
+#[tokio::test]
+async fn a_unary_call_that_is_lost_late_must_not_be_repeated_unasked() {
+    let late = Duration::from_millis(700);
+    for (row, reply, is_stream, pushback) in [
+        ("early", Reply::raw().cut(), false, None),
+        ("late", Reply::raw().pause(late).cut(), false, Some("-1")),
+        (
+            "late RST",
+            Reply::raw().pause(late).reset(),
+            false,
+            Some("-1"),
+        ),
+        ("a late stream", Reply::raw().pause(late).cut(), true, None),
+    ] {
+        let vllm = Vllm::replying(reply).await;
+        let adapter = Adapter::before(vllm.base_url()).start().await;
+        let told = if is_stream {
+            adapter.stream(prompt("x")).await.status
+        } else {
+            status(&adapter).await
+        };
+        check(&told, Code::Unavailable, "UPSTREAM_RESET", row);
+        let told = told.metadata().get("grpc-retry-pushback-ms");
+        assert_eq!(told.map(|value| value.to_str().unwrap()), pushback, "{row}");
+        assert_eq!(vllm.n_requests(), 1, "{row}");
+    }
+}
+
 /// Row B3.
 #[tokio::test]
 async fn a_used_connection_that_is_lost_before_the_answer_is_replaced_once() {

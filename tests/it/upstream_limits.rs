@@ -307,6 +307,12 @@ async fn a_bad_network_before_the_upstream_changes_nothing_but_time() {
     let rows = [
         ("nothing", Link::default(), Link::default()),
         ("latency", slow, slow),
+        ("jitter", slow.jitter(millis(100)), slow.jitter(millis(100))),
+        (
+            "stalls",
+            Link::default(),
+            Link::default().pieces_of(20).stalls(0.01, millis(300)),
+        ),
         (
             "bandwidth",
             Link::default(),

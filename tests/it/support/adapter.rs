@@ -22,6 +22,7 @@ use super::soon;
 /// A running adapter; dropping it ends it.
 pub(crate) struct Adapter {
     pub(crate) address: SocketAddr,
+    /// Connects with its first call.
     channel: Channel,
     stop: mpsc::Sender<()>,
     task: JoinSet<Result<(), server::Error>>,
@@ -57,7 +58,7 @@ impl Builder {
         task.spawn(server::serve(listener, self.config, stops));
         Adapter {
             address,
-            channel: connect(address, |endpoint| endpoint).await,
+            channel: endpoint(address).connect_lazy(),
             stop,
             task,
         }
@@ -122,18 +123,24 @@ impl Adapter {
 
 /// A client by another way, as by a proxy.
 pub(crate) async fn client_at(address: SocketAddr) -> GenerationServiceClient<Channel> {
-    GenerationServiceClient::new(connect(address, |endpoint| endpoint).await)
+    let channel = endpoint(address);
+    let channel = soon("connecting to the adapter", channel.connect()).await;
+    GenerationServiceClient::new(channel.unwrap())
 }
 
-async fn connect(address: SocketAddr, change: impl FnOnce(Endpoint) -> Endpoint) -> Channel {
-    let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
-    let endpoint = change(endpoint);
-    let channel = soon("connecting to the adapter", endpoint.connect()).await;
-    channel.unwrap()
+fn endpoint(address: SocketAddr) -> Endpoint {
+    Endpoint::from_shared(format!("http://{address}")).unwrap()
+}
+
+/// An adapter before an upstream that nobody listens for.
+pub(crate) async fn serve(change: impl FnOnce(&mut Server)) -> Adapter {
+    let nobody = "http://127.0.0.1:1/v1".parse().unwrap();
+    let adapter = Adapter::before(nobody).with(|config| change(&mut config.server));
+    adapter.start().await
 }
 
 /// What the flags' defaults give, but for a drain without delay.
-pub(crate) fn config(base_url: Url) -> Config {
+fn config(base_url: Url) -> Config {
     let seconds = Duration::from_secs;
     Config {
         listen: ([127, 0, 0, 1], 0).into(),

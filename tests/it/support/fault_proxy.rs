@@ -1,7 +1,7 @@
 //! A TCP relay that does to its connections what a bad network does.
 //!
-//! Each direction has its own [`Link`]: how late, in what pieces and how fast bytes go, and after how many of them they
-//! stop or the connection is cut. [`FaultProxy::strike`] changes all connections while they run.
+//! Each direction has its own [`Link`]: how late, in what pieces and how fast bytes go, how often they pause, and after how
+//! many of them they stop or the connection is cut. [`FaultProxy::strike`] changes all connections while they run.
 
 use std::{net::SocketAddr, pin::pin, time::Duration};
 
@@ -25,6 +25,8 @@ pub(crate) struct FaultProxy {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Link {
     latency: Duration,
+    jitter: Duration,
+    stalls: Option<(f64, Duration)>,
     piece: Option<usize>,
     bytes_per_second: Option<u32>,
     stall_after: Option<usize>,
@@ -54,6 +56,19 @@ impl Link {
     /// Every byte comes so much later.
     pub(crate) fn latency(self, latency: Duration) -> Self {
         Self { latency, ..self }
+    }
+
+    /// Every read comes later by up to so much more, by chance, and still in order.
+    pub(crate) fn jitter(self, jitter: Duration) -> Self {
+        Self { jitter, ..self }
+    }
+
+    /// That share of the pieces, by chance, waits so long before it goes, and with it all that come after it.
+    pub(crate) fn stalls(self, share: f64, time: Duration) -> Self {
+        Self {
+            stalls: Some((share, time)),
+            ..self
+        }
     }
 
     /// Bytes go in pieces of that size, each in a write of its own.
@@ -188,7 +203,7 @@ async fn pass(
 ) -> Option<Cut> {
     let (sender, receiver) = mpsc::channel(1024);
     let read = async {
-        read(from, link.latency, sender).await;
+        read(from, link, sender).await;
         // What was read is still to be written.
         std::future::pending().await
     };
@@ -200,12 +215,14 @@ async fn pass(
 
 async fn read(
     mut from: impl AsyncRead + Unpin,
-    latency: Duration,
+    link: Link,
     sender: mpsc::Sender<(Instant, Vec<u8>)>,
 ) {
+    let mut chance = fastrand::Rng::with_seed(1);
     let mut buffer = vec![0; 16 << 10];
     while let Ok(n @ 1..) = from.read(&mut buffer).await {
-        let piece = (Instant::now() + latency, buffer[..n].to_vec());
+        let late = link.latency + link.jitter.mul_f64(chance.f64());
+        let piece = (Instant::now() + late, buffer[..n].to_vec());
         if sender.send(piece).await.is_err() {
             return;
         }
@@ -218,10 +235,16 @@ async fn write(
     mut receiver: mpsc::Receiver<(Instant, Vec<u8>)>,
     mut fault: watch::Receiver<Fault>,
 ) -> Option<Cut> {
+    let mut chance = fastrand::Rng::with_seed(2);
     let mut n_passed = 0;
     while let Some((due, bytes)) = receiver.recv().await {
         sleep_until(due).await;
         for piece in bytes.chunks(link.piece.unwrap_or(usize::MAX)) {
+            if let Some((share, time)) = link.stalls
+                && chance.f64() < share
+            {
+                sleep(time).await;
+            }
             passable(&mut fault).await;
             let end = [link.stall_after, link.cut_after.map(|(after, _)| after)];
             let end = end.into_iter().flatten().min().unwrap_or(usize::MAX);

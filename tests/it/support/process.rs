@@ -3,7 +3,8 @@
 use std::{
     fs,
     net::SocketAddr,
-    process::{ExitStatus, Stdio},
+    process::{Command as StdCommand, ExitStatus, Stdio},
+    time::Duration,
 };
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -48,19 +49,19 @@ impl Builder {
     /// With so many descriptors at most.
     pub(crate) fn limit_descriptors(mut self, n: usize) -> Self {
         let started = self.command.as_std();
-        let mut command = Command::new("/bin/sh");
+        let mut command = bare("/bin/sh");
         command
             .args(["-c", &format!("ulimit -n {n}; exec \"$0\" \"$@\"")])
             .arg(started.get_program())
             .args(started.get_args());
-        bare(&mut command);
-        self.command = command;
+        self.command = command.into();
         self
     }
 
     /// Starts it, and waits until it says where it listens.
     pub(crate) async fn start(mut self) -> Process {
-        let mut child = self.command.spawn().unwrap();
+        let piped = self.command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = piped.kill_on_drop(true).spawn().unwrap();
         let log = watch::Sender::new(String::new());
         let mut reading = JoinSet::new();
         reading.spawn(read(child.stdout.take().unwrap(), log.clone()));
@@ -88,16 +89,22 @@ impl Process {
         Self::running(&["--upstream", base_url.as_str()])
     }
 
+    /// An adapter before an upstream that nobody listens for.
+    pub(crate) fn alone() -> Builder {
+        Self::running(&["--upstream", "http://127.0.0.1:1/v1"])
+    }
+
     /// An adapter before the simulated vLLM that it holds itself.
     pub(crate) fn demo() -> Builder {
         Self::running(&["demo"])
     }
 
     fn running(arguments: &[&str]) -> Builder {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_vllm-grpc-adapter"));
+        let mut command = binary();
         command.args(arguments).args(["--listen", "127.0.0.1:0"]);
-        bare(&mut command);
-        Builder { command }
+        Builder {
+            command: command.into(),
+        }
     }
 
     pub(crate) async fn channel(&self) -> Channel {
@@ -145,6 +152,18 @@ impl Process {
         self.memory("VmHWM:")
     }
 
+    /// CPU time that its threads have taken.
+    pub(crate) fn cpu_time(&self) -> Duration {
+        let directory = format!("/proc/{}/task", self.pid().as_raw_pid());
+        let threads = fs::read_dir(directory).unwrap();
+        let times = threads.map(|thread| {
+            let times = fs::read_to_string(thread.unwrap().path().join("schedstat")).unwrap();
+            let on_cpu = times.split_whitespace().next().unwrap();
+            Duration::from_nanos(on_cpu.parse().unwrap())
+        });
+        times.sum()
+    }
+
     fn memory(&self, name: &str) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid().as_raw_pid()));
         let status = status.unwrap();
@@ -168,15 +187,18 @@ impl Process {
     }
 }
 
-/// With nothing of this process's environment, in a directory without a `.env` file.
-fn bare(command: &mut Command) {
+/// The built binary, with nothing of this process's environment, in a directory without a `.env` file.
+pub(crate) fn binary() -> StdCommand {
+    bare(env!("CARGO_BIN_EXE_vllm-grpc-adapter"))
+}
+
+fn bare(program: &str) -> StdCommand {
+    let mut command = StdCommand::new(program);
     command
         .env_clear()
         .current_dir(env!("CARGO_TARGET_TMPDIR"))
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true);
+        .stdin(Stdio::null());
+    command
 }
 
 /// Reads on as long as the process writes, so that it never waits for a reader.

@@ -1,0 +1,260 @@
+//! The messages within a request, counted before they are decoded.
+//!
+//! An empty message within a message is two bytes on the wire, and 150 where it is decoded: a list of a million of them
+//! is cheap to send, cheaper still where it is compressed, and decoded before any limit of the contract is looked at.
+//! So they are counted on the wire first (<https://protobuf.dev/programming-guides/encoding>).
+
+use std::{collections::HashMap, sync::LazyLock};
+
+use prost::Message;
+use prost_types::{FileDescriptorSet, field_descriptor_proto::Type};
+
+/// Messages that any request may hold, however small they are: twice the turns that a chat may have.
+const FREE: usize = 8192;
+
+/// Bytes of a request that pay for one more: what a short chat turn takes. Decoded, it may take 20 times that.
+const BYTES_EACH: usize = 16;
+
+/// A request holds more messages than its size allows.
+#[derive(Debug, thiserror::Error)]
+#[error("too many elements for the size of the request")]
+pub(super) struct TooMany;
+
+/// Which fields of a message hold messages: their numbers, and which message that is.
+type Shape = Vec<(u64, usize)>;
+
+/// The messages of the contract.
+#[derive(Debug, Default)]
+struct Shapes {
+    shapes: Vec<Shape>,
+    /// What callers may send, by full name.
+    requests: HashMap<String, usize>,
+}
+
+static SHAPES: LazyLock<Shapes> = LazyLock::new(|| {
+    // It was made by the build, so that it can be decoded.
+    FileDescriptorSet::decode(super::DESCRIPTOR_SET)
+        .map(|set| Shapes::new(&set))
+        .unwrap_or_default()
+});
+
+/// Refuses a request, by its full name, that holds too many messages. What is no protobuf is left to the decoder.
+pub(super) fn check(name: &str, bytes: &[u8]) -> Result<(), TooMany> {
+    SHAPES.check(name, bytes)
+}
+
+// === impl Shapes ===
+
+impl Shapes {
+    fn new(set: &FileDescriptorSet) -> Self {
+        let mut messages = HashMap::new();
+        for file in &set.file {
+            let mut unnamed: Vec<_> = file
+                .message_type
+                .iter()
+                .map(|message| (format!(".{}", file.package()), message))
+                .collect();
+            while let Some((scope, message)) = unnamed.pop() {
+                let name = format!("{scope}.{}", message.name());
+                let nested = message.nested_type.iter();
+                unnamed.extend(nested.map(|nested| (name.clone(), nested)));
+                messages.insert(name, message);
+            }
+        }
+        let numbers: HashMap<&str, usize> = messages.keys().map(String::as_str).zip(0..).collect();
+        let shape = |message: &&prost_types::DescriptorProto| {
+            let fields = message.field.iter();
+            let fields = fields.filter(|field| field.r#type() == Type::Message);
+            fields
+                .filter_map(|field| {
+                    let number = u64::try_from(field.number()).ok()?;
+                    Some((number, *numbers.get(field.type_name())?))
+                })
+                .collect()
+        };
+        let services = set.file.iter().flat_map(|file| &file.service);
+        let inputs = services.flat_map(|service| &service.method);
+        let inputs = inputs.filter_map(|method| {
+            let name = method.input_type();
+            Some((name.strip_prefix('.')?.to_owned(), *numbers.get(name)?))
+        });
+        Self {
+            requests: inputs.collect(),
+            shapes: messages.values().map(shape).collect(),
+        }
+    }
+
+    fn check(&self, name: &str, bytes: &[u8]) -> Result<(), TooMany> {
+        let Some(&request) = self.requests.get(name) else {
+            return Ok(());
+        };
+        let mut left = FREE + bytes.len() / BYTES_EACH;
+        self.count(request, bytes, &mut left)
+    }
+
+    /// Takes the messages within a message off `left`. The contract nests messages a few deep, so that this does too.
+    fn count(&self, message: usize, mut bytes: &[u8], left: &mut usize) -> Result<(), TooMany> {
+        let fields = self.shapes.get(message).map_or(&[][..], Vec::as_slice);
+        while let Some((field, value)) = next_field(&mut bytes) {
+            let Some(&(_, child)) = fields.iter().find(|(number, _)| *number == field) else {
+                continue;
+            };
+            let Some(value) = value else { continue };
+            *left = left.checked_sub(1).ok_or(TooMany)?;
+            self.count(child, value, left)?;
+        }
+        Ok(())
+    }
+}
+
+/// The number of the next field, and its bytes where it says their number; `None` at the end, or at what is no protobuf.
+///
+/// The marks of a group pass as fields without a value, and what they enclose as fields of the message.
+fn next_field<'a>(bytes: &mut &'a [u8]) -> Option<(u64, Option<&'a [u8]>)> {
+    const FIXED_64: u64 = 1;
+    const LENGTH: u64 = 2;
+    const FIXED_32: u64 = 5;
+    let key = varint(bytes)?;
+    let (field, wire_type) = (key >> 3, key & 7);
+    let n_bytes = match wire_type {
+        0 => {
+            varint(bytes)?;
+            0
+        }
+        FIXED_64 => 8,
+        LENGTH => usize::try_from(varint(bytes)?).ok()?,
+        FIXED_32 => 4,
+        _ => 0,
+    };
+    let (value, rest) = bytes.split_at_checked(n_bytes)?;
+    *bytes = rest;
+    Some((field, (wire_type == LENGTH).then_some(value)))
+}
+
+/// A number of at most ten bytes, seven bits each, the least first.
+fn varint(bytes: &mut &[u8]) -> Option<u64> {
+    let mut value = 0;
+    for shift in (0..64).step_by(7) {
+        let (&byte, rest) = bytes.split_first()?;
+        *bytes = rest;
+        value |= u64::from(byte & 0x7f) << shift;
+        if byte < 0x80 {
+            return Some(value);
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use prost::Name;
+
+    use super::*;
+    use crate::proto::{
+        ChatMessage, ContentPart, Conversation, EmbedRequest, EmbedResponse, Embedding,
+        GenerateRequest, TokenIds, Tool, content_part::Part,
+    };
+
+    #[track_caller]
+    fn check<M: Message + Name>(message: &M, is_taken: bool) {
+        let bytes = message.encode_to_vec();
+        let taken = SHAPES.check(&M::full_name(), &bytes).is_ok();
+        assert_eq!(taken, is_taken, "{} bytes", bytes.len());
+    }
+
+    fn chat(messages: Vec<ChatMessage>) -> GenerateRequest {
+        GenerateRequest {
+            messages,
+            ..GenerateRequest::default()
+        }
+    }
+
+    #[test]
+    fn messages_are_counted_wherever_they_stand() {
+        let parts = |n| ChatMessage {
+            parts: vec![ContentPart::default(); n],
+            ..ChatMessage::default()
+        };
+        let conversation = Conversation {
+            messages: vec![parts(5_000), parts(5_000)],
+        };
+        check(&chat(vec![ChatMessage::default(); 8_192]), true);
+        check(&chat(vec![ChatMessage::default(); 10_000]), false);
+        check(&chat(vec![parts(8_191)]), true);
+        check(&chat(vec![parts(10_000)]), false);
+        check(&chat(vec![parts(5_000), parts(5_000)]), false);
+        let embed = EmbedRequest {
+            conversations: vec![conversation],
+            ..EmbedRequest::default()
+        };
+        check(&embed, false);
+        let tools = GenerateRequest {
+            tools: vec![Tool::default(); 10_000],
+            ..GenerateRequest::default()
+        };
+        check(&tools, false);
+    }
+
+    #[test]
+    fn what_has_a_size_of_its_own_is_taken_in_any_number() {
+        let turn = ChatMessage {
+            role: 1,
+            content: "How are you?".to_owned(),
+            ..ChatMessage::default()
+        };
+        check(&chat(vec![turn; 100_000]), true);
+        let ids = TokenIds {
+            ids: vec![1000; 16],
+        };
+        let inputs = EmbedRequest {
+            token_inputs: vec![ids; 100_000],
+            ..EmbedRequest::default()
+        };
+        check(&inputs, true);
+        let texts = EmbedRequest {
+            texts: vec!["a".to_owned(); 100_000],
+            ..EmbedRequest::default()
+        };
+        check(&texts, true);
+    }
+
+    #[test]
+    fn text_is_not_taken_for_messages() {
+        let text = GenerateRequest {
+            prompt: "\u{1a}\0".repeat(100_000),
+            ..GenerateRequest::default()
+        };
+        check(&text, true);
+        let part = ContentPart {
+            part: Some(Part::Text("\n\0".repeat(100_000))),
+        };
+        let turn = ChatMessage {
+            parts: vec![part],
+            ..ChatMessage::default()
+        };
+        check(&chat(vec![turn]), true);
+    }
+
+    #[test]
+    fn answers_are_not_counted() {
+        let answer = EmbedResponse {
+            embeddings: vec![Embedding::default(); 100_000],
+            ..EmbedResponse::default()
+        };
+        check(&answer, true);
+    }
+
+    #[test]
+    fn what_is_no_protobuf_does_not_hide_what_comes_before() {
+        let name = GenerateRequest::full_name();
+        let messages = chat(vec![ChatMessage::default(); 10_000]).encode_to_vec();
+        // A group of field 1000, empty and of an unknown field, and a number that does not end.
+        for head in [&[0xc3, 0x3e, 0xc4, 0x3e][..], &[0x08, 0x01], &[]] {
+            let bytes = [head, &messages, &[0xff; 20]].concat();
+            assert!(SHAPES.check(&name, &bytes).is_err(), "{head:?}");
+        }
+        for bytes in [&[0xff; 20][..], &[0x1a, 0xff], &[0x1a, 5, 0]] {
+            assert!(SHAPES.check(&name, bytes).is_ok(), "{bytes:?}");
+        }
+    }
+}
