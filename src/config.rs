@@ -4,6 +4,7 @@
 //! the environment, and nothing here does I/O beyond reading it and the `.env` file.
 
 mod args;
+mod base_url;
 mod dotenv;
 mod value;
 
@@ -97,7 +98,7 @@ pub struct Policy {
     pub extra_body_keys: BTreeSet<String>,
     /// Keys that `extension_keys` may name.
     pub extension_keys: BTreeSet<String>,
-    /// Hosts that media URLs may name, in lower case; `*` is any. `data` URLs are always allowed.
+    /// Hosts that media URLs may name, as `Url` writes them; `*` is any. `data` URLs are always allowed.
     pub media_hosts: BTreeSet<String>,
     /// Most bytes of sound to transcribe.
     pub max_audio_bytes: usize,

@@ -4,12 +4,14 @@ mod asked;
 mod body;
 mod chat;
 mod chat_options;
+mod chunk_translator;
 pub(crate) mod embedding;
 mod extensions;
 mod extra_body;
 mod fields;
 mod finish;
 mod fold;
+mod identity;
 mod input;
 mod invalid;
 mod invalid_answer;
@@ -33,6 +35,7 @@ pub(crate) mod transcription;
 mod usage;
 
 pub(crate) use asked::Asked;
+pub(crate) use chunk_translator::ChunkTranslator;
 pub(crate) use fields::{Origin, field_of_text, field_path, is_own};
 pub use fold::Fold;
 pub(crate) use input::Input;
@@ -40,7 +43,7 @@ pub(crate) use invalid::InvalidRequest;
 pub(crate) use invalid_answer::InvalidAnswer;
 pub(crate) use request::{Mode, Translated, request};
 pub(crate) use response::response;
-pub(crate) use stream::{ChunkTranslator, StreamTranslator};
+pub(crate) use stream::StreamTranslator;
 pub(crate) use structured::Needs;
 
 /// A text that is set; an empty one counts as not set.

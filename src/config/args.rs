@@ -11,14 +11,14 @@ use clap::{
     ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand, builder::BoolishValueParser,
 };
 use secrecy::SecretString;
-use url::Url;
 
 use super::{
-    Config, Faults, Limits, Log, Policy, Server, Upstream, dotenv,
+    Config, Faults, Limits, Log, Policy, Server, Upstream, base_url, dotenv,
     value::{self, Collector},
 };
 
-/// Serves vLLM's chat and text completions over gRPC.
+/// Serves vLLM's OpenAI-compatible HTTP API over gRPC: generation of text, embeddings, models, tokenization, ranking
+/// and transcription.
 ///
 /// Every flag has an environment variable, and a `.env` file in the working directory may set those that the
 /// environment lacks. Durations carry a unit (500ms, 2s, 5m) and sizes may (64KiB, 32MiB); `off` switches a limit off
@@ -315,34 +315,40 @@ pub(super) fn check(args: Args) -> Result<Config, Faults> {
     let listen = faults.keep("listen", address(&args.listen));
     let upstream = upstream(&args, &mut faults);
     let limits = limits(&args, &mut faults);
-    let log = faults.keep("log", filter(&args.log)).map(|filter| Log {
-        filter,
-        json: args.log_json,
-    });
+    let log = faults
+        .keep("log", value::filter(&args.log))
+        .map(|filter| Log {
+            filter,
+            json: args.log_json,
+        });
     let server = server(&args, &mut faults);
-    let max_audio_bytes = faults.keep("max-audio-bytes", value::bytes(&args.max_audio_bytes));
-    let policy = |max_audio_bytes| Policy {
-        max_audio_bytes,
-        default_model: args.default_model.filter(|model| !model.is_empty()),
-        extra_body_keys: names(args.allow_extra_body),
-        extension_keys: names(args.allow_extensions),
-        media_hosts: names(args.allow_media_hosts)
-            .iter()
-            .map(|host| host.to_ascii_lowercase())
-            .collect(),
-    };
+    let policy = policy(args, &mut faults);
     let whole = move || {
         Some(Config {
             listen: listen?,
             server: server?,
             upstream: upstream?,
             limits: limits?,
-            policy: policy(max_audio_bytes?),
+            policy: policy?,
             log: log?,
         })
     };
     let whole = whole();
     faults.finish(whole)
+}
+
+fn policy(args: Args, faults: &mut Collector) -> Option<Policy> {
+    let max_audio_bytes = faults.keep("max-audio-bytes", value::bytes(&args.max_audio_bytes));
+    let media_hosts = names(args.allow_media_hosts);
+    let media_hosts = media_hosts.iter().map(|host| value::host(host)).collect();
+    let media_hosts = faults.keep("allow-media-hosts", media_hosts);
+    Some(Policy {
+        max_audio_bytes: max_audio_bytes?,
+        default_model: args.default_model.filter(|model| !model.is_empty()),
+        extra_body_keys: names(args.allow_extra_body),
+        extension_keys: names(args.allow_extensions),
+        media_hosts: media_hosts?,
+    })
 }
 
 fn server(args: &Args, faults: &mut Collector) -> Option<Server> {
@@ -396,8 +402,8 @@ fn server(args: &Args, faults: &mut Collector) -> Option<Server> {
 }
 
 fn upstream(args: &Args, faults: &mut Collector) -> Option<Upstream> {
-    let base_url = faults.keep("upstream", base_url(&args.upstream));
-    let api_key = faults.keep("upstream-api-key", api_key(args.api_key.clone()));
+    let base_url = faults.keep("upstream", base_url::read(&args.upstream));
+    let api_key = faults.keep("upstream-api-key", value::api_key(args.api_key.clone()));
     let connect_timeout = faults.keep("connect-timeout", value::duration(&args.connect_timeout));
     let idle_timeout = faults.keep(
         "upstream-idle-timeout",
@@ -440,45 +446,6 @@ fn address(text: &str) -> Result<SocketAddr, String> {
         .map_err(|_unknown| fault())?
         .next()
         .ok_or_else(fault)
-}
-
-/// A base URL without a trailing slash, a query or a fragment.
-fn base_url(text: &str) -> Result<Url, String> {
-    let fault = |why: &str| format!("not a base URL, as http://localhost:8000/v1: {why}");
-    let mut url: Url = text
-        .parse()
-        .map_err(|error: url::ParseError| fault(&error.to_string()))?;
-    if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
-        return Err(fault("it needs http or https and a host"));
-    }
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err(fault("a key belongs into OPENAI_API_KEY, not into the URL"));
-    }
-    if url.query().is_some() || url.fragment().is_some() {
-        return Err(fault("it has a query or a fragment"));
-    }
-    let path = url.path().trim_end_matches('/').to_owned();
-    url.set_path(&path);
-    Ok(url)
-}
-
-/// A key that can stand in a header; an empty one counts as none.
-fn api_key(key: Option<SecretString>) -> Result<Option<SecretString>, String> {
-    use secrecy::ExposeSecret;
-    let Some(key) = key else { return Ok(None) };
-    let text = key.expose_secret().trim();
-    if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err("holds a character that a header cannot carry".to_owned());
-    }
-    Ok((!text.is_empty()).then(|| SecretString::from(text)))
-}
-
-/// A log filter.
-fn filter(text: &str) -> Result<String, String> {
-    match text.parse::<tracing_subscriber::EnvFilter>() {
-        Ok(_) => Ok(text.to_owned()),
-        Err(error) => Err(format!("{text:?} is not a log filter: {error}")),
-    }
 }
 
 /// The names of a list, without spaces and empty ones.

@@ -1,6 +1,6 @@
 //! The `.env` file of the working directory: defaults below the environment.
 
-use std::{collections::HashMap, path::Path};
+use std::{collections::HashMap, fs, io::ErrorKind, path::Path};
 
 use clap::Command;
 
@@ -9,13 +9,13 @@ use clap::Command;
 /// The file's values become the flags' defaults, so the order is: flag, environment, `.env`, built-in default. A
 /// missing file is no fault; one that cannot be read is.
 pub(super) fn apply(command: Command, path: &Path) -> Result<Command, String> {
-    let values = match dotenvy::from_path_iter(path) {
-        Ok(lines) => lines
-            .collect::<Result<HashMap<_, _>, _>>()
-            .map_err(|error| format!("{}: {}", path.display(), fault(&error)))?,
-        Err(error) if error.not_found() => return Ok(command),
-        Err(error) => return Err(format!("{}: {}", path.display(), fault(&error))),
+    let fault = |why: String| format!("{}: {why}", path.display());
+    let text = match fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(command),
+        Err(error) => return Err(fault(error.to_string())),
     };
+    let values = read(&text).map_err(|error| fault(describe(&error, &text)))?;
     Ok(command.mut_args(|arg| {
         let value = arg
             .get_env()
@@ -29,13 +29,31 @@ pub(super) fn apply(command: Command, path: &Path) -> Result<Command, String> {
     }))
 }
 
+fn read(text: &str) -> Result<HashMap<String, String>, dotenvy::Error> {
+    dotenvy::from_read_iter(text.as_bytes()).collect()
+}
+
 /// What is wrong, without the line itself, which may hold a key.
-fn fault(error: &dotenvy::Error) -> String {
+fn describe(error: &dotenvy::Error, text: &str) -> String {
     match error {
         dotenvy::Error::LineParse(_line, position) => {
-            format!("cannot be read at character {position} of a line")
+            let line = fault_line(text);
+            format!("line {line} cannot be read at its character {position}")
         }
         dotenvy::Error::Io(error) => error.to_string(),
         dotenvy::Error::EnvVar(_) | _ => "cannot be read".to_owned(),
     }
+}
+
+/// The number of the line that begins what cannot be read: the one after the longest beginning that can be, since a
+/// value in quotes may have several lines.
+fn fault_line(text: &str) -> usize {
+    let ends = text.match_indices('\n').map(|(end, _)| end + 1);
+    let readable = ends.enumerate().filter(|(_, end)| {
+        let beginning = text.get(..*end);
+        beginning.is_some_and(|beginning| read(beginning).is_ok())
+    });
+    readable
+        .last()
+        .map_or(1, |(lines_before, _)| lines_before + 2)
 }

@@ -83,11 +83,13 @@ fn every_fault_is_told_at_once() {
         "--max-streams-per-connection=-1",
         "--max-request-bytes=3GiB",
         "--log=a=b=c",
+        "--allow-media-hosts=media.example,https://media.example",
     ])
     .unwrap_err();
     let flags = faults.iter().map(|fault| fault.split(':').next().unwrap());
     let flags: BTreeSet<&str> = flags.collect();
     let expected = [
+        "--allow-media-hosts",
         "--connect-timeout",
         "--drain-timeout",
         "--first-token-timeout",
@@ -109,6 +111,7 @@ fn a_base_url_is_taken_as_the_openai_sdk_takes_it() {
         ("http://host:8000/v1/", "http://host:8000/v1"),
         ("https://host/a/b/v1//", "https://host/a/b/v1"),
         ("http://[::1]:8000/v1", "http://[::1]:8000/v1"),
+        ("http://host/models", "http://host/models"),
     ];
     for (text, url) in taken {
         let config = config(&["--upstream", text]).unwrap();
@@ -118,6 +121,23 @@ fn a_base_url_is_taken_as_the_openai_sdk_takes_it() {
     check_fault(&["--upstream=/v1"], "not a base URL");
     check_fault(&["--upstream=http://host/v1?a=b"], "query");
     check_fault(&["--upstream=http://user:word@host/v1"], "OPENAI_API_KEY");
+}
+
+#[test]
+fn the_url_of_a_route_is_refused_with_the_base_url_that_is_meant() {
+    for (text, base) in [
+        (
+            "http://host:8000/v1/chat/completions",
+            "http://host:8000/v1",
+        ),
+        ("http://host/v1/completions/", "http://host/v1"),
+        ("https://host/a/v1/embeddings", "https://host/a/v1"),
+        ("http://host/v1/models", "http://host/v1"),
+        ("http://host/a/chat/completions", "http://host/a"),
+    ] {
+        let fault = format!("--upstream: the URL of a route; the base URL is {base}");
+        assert_eq!(config(&["--upstream", text]).unwrap_err(), [fault]);
+    }
 }
 
 #[test]
@@ -213,4 +233,21 @@ fn a_dotenv_file_that_cannot_be_read_is_told_without_its_text() {
     let fault = with_dotenv("unreadable", "OPENAI_API_KEY='canary").unwrap_err();
     assert!(fault.contains("unreadable"), "{fault}");
     assert!(!fault.contains("canary"), "{fault}");
+}
+
+#[test]
+fn a_fault_of_a_dotenv_file_names_its_line() {
+    for (text, line) in [
+        ("OPENAI_API_KEY='canary", 1),
+        (
+            "A=1\n# a comment\n\nB='2'\nOPENAI_API_KEY=can ary\nC=3\n",
+            5,
+        ),
+        ("A=\"1\n2\"\nOPENAI_API_KEY='canary\nB=2\n", 3),
+        ("A='1'\r\nno assignment\r\n", 2),
+    ] {
+        let fault = with_dotenv("line", text).unwrap_err();
+        assert!(fault.contains(&format!("line {line} ")), "{text}: {fault}");
+        assert!(!fault.contains("canary"), "{fault}");
+    }
 }

@@ -2,6 +2,10 @@
 
 use std::{fmt::Display, time::Duration};
 
+use secrecy::{ExposeSecret, SecretString};
+use tracing_subscriber::{EnvFilter, filter::LevelFilter};
+use url::Host;
+
 use super::Faults;
 
 /// The faults found so far.
@@ -80,6 +84,64 @@ pub(super) fn count<T: std::str::FromStr + PartialEq + From<u8>>(text: &str) -> 
     }
 }
 
+/// A key that can stand in a header; an empty one counts as none.
+pub(super) fn api_key(key: Option<SecretString>) -> Result<Option<SecretString>, String> {
+    let Some(key) = key else { return Ok(None) };
+    let text = key.expose_secret().trim();
+    if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err("holds a character that a header cannot carry".to_owned());
+    }
+    Ok((!text.is_empty()).then(|| SecretString::from(text)))
+}
+
+/// A log filter, each of whose words is a level by itself or gives one to something.
+///
+/// A word alone would be read as the name of a module, and a misspelt level would silence the log.
+pub(super) fn filter(text: &str) -> Result<String, String> {
+    let fault = |why: &str| format!("{text:?} is not a log filter: {why}");
+    let words = || text.split(',').filter(|word| !word.trim().is_empty());
+    let is_level = |word: &str| word.contains(['=', '[']) || word.parse::<LevelFilter>().is_ok();
+    if let Some(word) = words().find(|word| !is_level(word)) {
+        return Err(fault(&format!("{word:?} is not a level, {LEVELS}")));
+    }
+    if words().next().is_none() {
+        return Err(fault(&format!("it needs a level, {LEVELS}")));
+    }
+    match text.parse::<EnvFilter>() {
+        Ok(_) => Ok(text.to_owned()),
+        Err(error) => Err(fault(&error.to_string())),
+    }
+}
+
+const LEVELS: &str =
+    "as off, error, warn, info, debug or trace, or a module's, as vllm_grpc_adapter=debug";
+
+/// A host as a URL names it, or `*` for any.
+pub(super) fn host(text: &str) -> Result<String, String> {
+    let fault =
+        || format!("{text:?} is not the name or the address of a host, as media.example or [::1]");
+    if text == "*" {
+        return Ok(text.to_owned());
+    }
+    let host = Host::parse(text).map_err(|_invalid| fault())?;
+    let is_host = match &host {
+        Host::Domain(domain) => is_name(domain),
+        Host::Ipv4(_) | Host::Ipv6(_) => true,
+    };
+    is_host.then(|| host.to_string()).ok_or_else(fault)
+}
+
+/// Whether a domain is one that a resolver would look up (RFC 1123, and `_`, which is in use).
+fn is_name(domain: &str) -> bool {
+    let is_label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label
+                .bytes()
+                .all(|it| it.is_ascii_alphanumeric() || matches!(it, b'-' | b'_'))
+    };
+    domain.len() <= 253 && domain.split('.').all(is_label)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -123,6 +185,68 @@ mod tests {
         ];
         for (text, size) in read {
             assert_eq!(bytes(text).ok(), size, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_filter_gives_levels() {
+        for text in [
+            "info",
+            "WARN",
+            "off",
+            "5",
+            "warn,hyper=debug,",
+            "[call]=trace",
+            "info,[call{id}]",
+        ] {
+            assert_eq!(filter(text).as_deref(), Ok(text), "{text}");
+        }
+        for text in ["wran", "info,wran", "vllm_grpc_adapter", "", " ", ","] {
+            let fault = filter(text).unwrap_err();
+            assert!(
+                fault.contains("off, error, warn, info, debug or trace"),
+                "{fault}"
+            );
+        }
+        for text in ["a=b", "vllm_grpc_adapter=wran", "a=b=c"] {
+            assert!(
+                filter(text).is_err_and(|fault| fault.contains(text)),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_host_is_a_name_or_an_address() {
+        for (text, expected) in [
+            ("*", "*"),
+            ("Media.Example", "media.example"),
+            ("a_b-c.example", "a_b-c.example"),
+            ("bücher.example", "xn--bcher-kva.example"),
+            ("10.0.0.1", "10.0.0.1"),
+            ("[::1]", "[::1]"),
+            ("[0:0::1]", "[::1]"),
+        ] {
+            assert_eq!(host(text).as_deref(), Ok(expected), "{text}");
+        }
+        for text in [
+            "http://media.example",
+            "media.example/path",
+            "media.example:80",
+            "user@media.example",
+            "*.example",
+            "media..example",
+            "media.example.",
+            "a b",
+            "a!b",
+            "::1",
+            "256.0.0.1",
+            &"a".repeat(64),
+        ] {
+            assert!(
+                host(text).is_err_and(|fault| fault.contains(text)),
+                "{text}"
+            );
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::{
     config::Policy,
     openai::request,
     proto::{self, generation_service_server::GenerationService},
-    translate::{self, InvalidRequest, Mode, Needs, Origin, StreamTranslator, Translated},
+    translate::{self, InvalidRequest, Mode, Needs, StreamTranslator, Translated},
     upstream::{Content, Route},
 };
 
@@ -45,7 +45,7 @@ fn translate(
 ) -> Result<Translated, InvalidRequest> {
     subject.model.clone_from(&request.model);
     let translated = translate::request(request, mode, policy)?;
-    subject.origin = Origin::Generation(translated.asked.input);
+    subject.origin = translated.origin;
     Ok(translated)
 }
 
@@ -72,6 +72,7 @@ impl GenerationService for Generation {
                 request,
                 asked,
                 needs,
+                ..
             } = translated;
             self.check_version(needs).await?;
             let content = Content::json(&request)?;
@@ -96,6 +97,7 @@ impl GenerationService for Generation {
                 request,
                 asked,
                 needs,
+                ..
             } = translate(message, Mode::Stream, policy, subject)?;
             let translator = StreamTranslator::new(asked, subject.request_id.clone());
             Ok(((request, needs), translator))

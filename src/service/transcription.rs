@@ -9,7 +9,7 @@ use crate::{
     proto::{self, transcription_service_server::TranscriptionService},
     translate::{
         InvalidRequest, Mode, Origin,
-        transcription::{self, Translator},
+        transcription::{self, Asked, Translator},
     },
     upstream::{Content, Route},
 };
@@ -32,10 +32,11 @@ fn translate(
     mode: Mode,
     policy: &Policy,
     subject: &mut Subject,
-) -> Result<TranscriptionForm, InvalidRequest> {
+) -> Result<(TranscriptionForm, Asked), InvalidRequest> {
     subject.model.clone_from(&message.model);
     subject.origin = Origin::Transcription;
-    transcription::form(message, mode, policy)
+    let asked = Asked::of(&message);
+    Ok((transcription::form(message, mode, policy)?, asked))
 }
 
 #[tonic::async_trait]
@@ -49,13 +50,13 @@ impl TranscriptionService for Transcription {
         let translate = |message, policy: &Policy, subject: &mut Subject| {
             translate(message, Mode::Unary, policy, subject)
         };
-        let answer = |form: TranscriptionForm, headers| async move {
+        let answer = |(form, asked): (TranscriptionForm, Asked), headers| async move {
             let content = Content::form(form)?;
             let upstream = &self.backend.upstream;
             let json = upstream
                 .post(Route::TRANSCRIPTIONS, content, &headers)
                 .await?;
-            Ok(transcription::response(json.read()?))
+            Ok(transcription::response(json.read()?, asked))
         };
         self.backend
             .unary("Transcribe", request, translate, answer)
@@ -67,7 +68,8 @@ impl TranscriptionService for Transcription {
         request: Request<proto::TranscribeRequest>,
     ) -> Result<Response<Self::StreamTranscribeStream>, Status> {
         let translate = |message, policy: &Policy, subject: &mut Subject| {
-            let form = translate(message, Mode::Stream, policy, subject)?;
+            // Neither times nor speakers are streamed.
+            let (form, _asked) = translate(message, Mode::Stream, policy, subject)?;
             Ok((form, Translator::default()))
         };
         let open = |form: TranscriptionForm, headers| async move {

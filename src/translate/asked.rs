@@ -1,12 +1,8 @@
 //! What a caller asked to be told.
 
-use super::Input;
-
 /// What a caller asked to be told; the rest of an answer is left out, even where the upstream sends it.
 #[derive(Clone, Debug)]
 pub(crate) struct Asked {
-    /// What the request is made from.
-    pub(crate) input: Input,
     /// The number of choices, at least 1.
     pub(crate) choices: u32,
     /// The log probability of each token.
@@ -32,7 +28,6 @@ pub(crate) struct Asked {
 impl Default for Asked {
     fn default() -> Self {
         Self {
-            input: Input::default(),
             choices: 1,
             logprobs: false,
             top_logprobs: false,

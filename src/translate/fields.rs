@@ -6,6 +6,8 @@ use super::{Input, embedding, param, ranking, tokenization, transcription};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Origin {
     Generation(Input),
+    /// A generation with `structured_output`.
+    Constrained(Input),
     Embedding(embedding::Input),
     Models,
     Tokenization(tokenization::Input),
@@ -30,11 +32,18 @@ pub(super) struct Fields {
     pub(super) told: &'static [(&'static str, &'static str)],
 }
 
+/// What the makers of grammars say of a form that they cannot make one of, in vLLM 0.32: that of guidance, and any.
+/// A tool's parameters can be why too, so this holds of a request with a form alone.
+const FORM_TOLD: &[(&str, &str)] = &[
+    ("Grammar error: ", "structured_output"),
+    ("Invalid grammar specification: ", "structured_output"),
+];
+
 /// The path of the field that vLLM calls `param`, as `messages[0].content` of `body.messages.0.content`.
 ///
 /// `None` where the adapter itself made that field, and for names that the contract does not know.
 pub(crate) fn field_path(param: &str, origin: Origin) -> Option<String> {
-    if let Origin::Generation(input) = origin {
+    if let Origin::Generation(input) | Origin::Constrained(input) = origin {
         return param::field_path(param, input);
     }
     let fields = origin.fields()?;
@@ -51,7 +60,11 @@ pub(crate) fn field_path(param: &str, origin: Origin) -> Option<String> {
 
 /// The path of the field that the text of an error is about, where the error names no parameter.
 pub(crate) fn field_of_text(text: &str, origin: Origin) -> Option<String> {
-    let told = origin.fields()?.told;
+    let told = if let Origin::Constrained(_) = origin {
+        FORM_TOLD
+    } else {
+        origin.fields()?.told
+    };
     let told = told.iter().find(|(words, _)| text.contains(words));
     told.map(|(_, field)| (*field).to_owned())
 }
@@ -92,7 +105,7 @@ impl Origin {
     /// `None` for generation, which has a table of its own, and for what has no fields.
     fn fields(self) -> Option<&'static Fields> {
         match self {
-            Self::Generation(_) | Self::Models => None,
+            Self::Generation(_) | Self::Constrained(_) | Self::Models => None,
             Self::Embedding(_) => Some(&embedding::FIELDS),
             Self::Tokenization(_) => Some(&tokenization::FIELDS),
             Self::Detokenization => Some(&tokenization::DETOKENIZE_FIELDS),
@@ -105,7 +118,7 @@ impl Origin {
     /// The field that holds the input, where it is one alone.
     fn input(self) -> Option<&'static str> {
         match self {
-            Self::Generation(input) => Some(input.field()),
+            Self::Generation(input) | Self::Constrained(input) => Some(input.field()),
             Self::Embedding(input) => Some(input.field()),
             Self::Tokenization(input) => Some(input.field()),
             Self::Detokenization => Some("token_ids"),
@@ -119,7 +132,7 @@ impl Origin {
     /// model that generates, so a generation that finds none went to the wrong place.
     pub(crate) fn is_optional(self) -> bool {
         match self {
-            Self::Generation(_) | Self::Models => false,
+            Self::Generation(_) | Self::Constrained(_) | Self::Models => false,
             Self::Embedding(_)
             | Self::Tokenization(_)
             | Self::Detokenization
@@ -161,6 +174,11 @@ mod tests {
                 Some("max_tokens"),
             ),
             ("stop.2", Origin::Generation(Input::Prompt), Some("stop[2]")),
+            (
+                "stop.2",
+                Origin::Constrained(Input::Prompt),
+                Some("stop[2]"),
+            ),
             ("model", Origin::Models, None),
         ] {
             assert_eq!(
@@ -195,6 +213,16 @@ mod tests {
                 Some("timestamps"),
             ),
             ("something else", EMBED, None),
+            (
+                "Grammar error: Invalid type: nonsense",
+                Origin::Constrained(Input::Prompt),
+                Some("structured_output"),
+            ),
+            (
+                "Invalid grammar specification: 'triggers'",
+                Origin::Generation(Input::Prompt),
+                None,
+            ),
             (
                 "only supports dimensions",
                 Origin::Generation(Input::Prompt),

@@ -15,14 +15,18 @@ use super::InvalidRequest;
 /// How deep objects and arrays may nest. Python's JSON reader, which vLLM uses, gives up at about 1000.
 pub(super) const MAX_DEPTH: usize = 128;
 
-/// JSON text of any kind, nested at most `max_depth` deep.
+/// Most digits of an integer. Python's JSON reader refuses a body with a longer one, without a word about which.
+const MAX_DIGITS: usize = 4300;
+
+/// JSON text of any kind, nested at most `max_depth` deep, whose numbers vLLM can read.
 pub(super) fn value(field: &str, text: String, max_depth: usize) -> Result<Json, InvalidRequest> {
     let json = RawValue::from_string(text).map_err(|error| not_json(field, &error))?;
     if depth(json.get()) > max_depth {
         let limit = format!("objects and arrays may nest at most {max_depth} deep");
         return Err(InvalidRequest::new(field, limit));
     }
-    Ok(json)
+    let unreadable = numbers(json.get()).find_map(unreadable);
+    unreadable.map_or(Ok(json), |because| Err(InvalidRequest::new(field, because)))
 }
 
 /// The JSON text of an object, nested at most `max_depth` deep.
@@ -52,16 +56,44 @@ fn not_json(field: &str, error: &serde_json::Error) -> InvalidRequest {
     InvalidRequest::new(field, description)
 }
 
+/// Why vLLM cannot read a number, if it cannot. Python's reader takes `1e400` for infinity, which JSON does not have.
+fn unreadable(number: &str) -> Option<String> {
+    if is_integer(number) {
+        let digits = number.trim_start_matches('-').len();
+        return (digits > MAX_DIGITS)
+            .then(|| format!("holds an integer of more than {MAX_DIGITS} digits"));
+    }
+    let overflows = number.parse().is_ok_and(f64::is_infinite);
+    overflows.then(|| "holds a number that is too large for a double".to_owned())
+}
+
+/// Whether a number has neither a fraction nor an exponent.
+fn is_integer(number: &str) -> bool {
+    !number.contains(['.', 'e', 'E'])
+}
+
+/// The numbers of a valid JSON text, as they stand there.
+fn numbers(json: &str) -> impl Iterator<Item = &str> {
+    let belongs =
+        |byte: u8| byte.is_ascii_digit() || matches!(byte, b'+' | b'-' | b'.' | b'e' | b'E');
+    let mut end = 0;
+    outside_texts(json).filter_map(move |(place, byte)| {
+        if place < end || !(byte.is_ascii_digit() || byte == b'-') {
+            return None;
+        }
+        let number = json.get(place..)?;
+        let length = number.bytes().position(|byte| !belongs(byte));
+        let number = number.get(..length.unwrap_or(number.len()))?;
+        end = place + number.len();
+        Some(number)
+    })
+}
+
 /// How deep the objects and arrays of a valid JSON text nest; 0 for a scalar.
 fn depth(json: &str) -> usize {
     let (mut depth, mut deepest) = (0_usize, 0);
-    let (mut in_string, mut escaped) = (false, false);
-    for byte in json.bytes() {
+    for (_place, byte) in outside_texts(json) {
         match byte {
-            _ if escaped => escaped = false,
-            b'\\' if in_string => escaped = true,
-            b'"' => in_string = !in_string,
-            _ if in_string => {}
             b'{' | b'[' => {
                 depth += 1;
                 deepest = deepest.max(depth);
@@ -71,6 +103,20 @@ fn depth(json: &str) -> usize {
         }
     }
     deepest
+}
+
+/// The bytes of a valid JSON text that are in none of its strings, each with its place.
+fn outside_texts(json: &str) -> impl Iterator<Item = (usize, u8)> {
+    let (mut in_string, mut escaped) = (false, false);
+    json.bytes().enumerate().filter(move |(_place, byte)| {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            _ => return !in_string,
+        }
+        false
+    })
 }
 
 /// Reads an object; `None` where a name comes twice.
@@ -143,6 +189,48 @@ mod tests {
             (r#"["[[[", "\"[[", "\\", [1]]"#, 2),
         ] {
             assert_eq!(depth(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn numbers_are_found_outside_texts() {
+        for (text, expected) in [
+            ("-1.5e+3", &["-1.5e+3"][..]),
+            (r#"{"1":[2,-3 , 4E-5],"\"6":true}"#, &["2", "-3", "4E-5"]),
+            (r#"["7","\\",8]"#, &["8"]),
+            (r#"{"a":null}"#, &[]),
+        ] {
+            assert_eq!(numbers(text).collect::<Vec<_>>(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_number_that_vllm_cannot_read_is_refused() {
+        let digits = |count: usize| "1".repeat(count);
+        let taken = [
+            digits(MAX_DIGITS),
+            format!("-{}", digits(MAX_DIGITS)),
+            // Python has no limit for the digits of these.
+            format!("0.{}", digits(5000)),
+            "1e308".to_owned(),
+            "1e-400".to_owned(),
+            format!(r#""{} 1e400""#, digits(5000)),
+        ];
+        for number in taken {
+            let text = format!(r#"{{"a":[{number}]}}"#);
+            assert!(value("field", text, 4).is_ok(), "{number}");
+        }
+        let text = |number: String| format!(r#"{{"a":[{number}]}}"#);
+        for number in [
+            digits(4301),
+            format!("-{}", digits(4301)),
+            digits(1_000_000),
+        ] {
+            let says = "an integer of more than 4300 digits";
+            refused(value("field", text(number), 4), says);
+        }
+        for number in ["1e400", "-1E+400", &format!("{}.0", digits(5000))] {
+            refused(value("field", text(number.to_owned()), 4), "for a double");
         }
     }
 

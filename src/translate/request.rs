@@ -7,7 +7,7 @@ use crate::{
 };
 
 use super::{
-    Asked, Input, InvalidRequest, Needs,
+    Asked, Input, InvalidRequest, Needs, Origin,
     body::Body,
     chat,
     chat_options::ChatOptions,
@@ -34,6 +34,8 @@ pub(crate) struct Translated {
     pub(crate) request: Request,
     /// What the caller asked to be told.
     pub(crate) asked: Asked,
+    /// What the fields of the upstream's errors stand for.
+    pub(crate) origin: Origin,
     /// The oldest vLLM that honours the request; `None` where any does.
     pub(crate) needs: Option<Needs>,
 }
@@ -129,7 +131,6 @@ pub(crate) fn request(
         return_prompt_text,
     };
     let asked = Asked {
-        input,
         choices: n.and_then(|n| u32::try_from(n).ok()).unwrap_or(1),
         logprobs: logprobs.logprobs == Some(true),
         top_logprobs: top_logprobs.is_some_and(|top| top != 0) || !logprob_token_ids.is_empty(),
@@ -139,6 +140,10 @@ pub(crate) fn request(
         prompt_logprobs: prompt_logprobs.is_some(),
         continuous_usage: continuous_usage == Some(true),
         extension_keys: self::extension_keys(extension_keys, policy)?,
+    };
+    let origin = match structured_output {
+        Some(_) => Origin::Constrained(input),
+        None => Origin::Generation(input),
     };
     let Form {
         response_format,
@@ -221,6 +226,7 @@ pub(crate) fn request(
     Ok(Translated {
         request,
         asked,
+        origin,
         needs,
     })
 }

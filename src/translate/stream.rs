@@ -1,11 +1,15 @@
 //! A streamed answer: folds chunks into the events that a caller is sent.
 
-use std::collections::{BTreeMap, VecDeque};
+mod waiting;
+
+use std::collections::BTreeMap;
 
 use super::{
-    Asked, InvalidAnswer,
+    Asked, ChunkTranslator, InvalidAnswer,
     extensions::{self, Extensions, Members},
-    finish, logprobs,
+    finish,
+    identity::Identity,
+    logprobs,
     pattern::{Match, Pattern},
     response::{choice_index, create_time, either},
     tool_calls::ToolCalls,
@@ -18,29 +22,7 @@ use crate::{
     },
     proto::{self, StreamGenerateResponse, stream_generate_response::Event},
 };
-
-/// Folds the chunks of one streamed answer into responses.
-pub(crate) trait ChunkTranslator {
-    /// What a caller is sent.
-    type Response: prost::Message;
-
-    /// Takes a chunk by its text alone, if it is mere text as chunks before it were; false if it has to be parsed.
-    fn push_text(&mut self, _json: &str) -> Result<bool, InvalidAnswer> {
-        Ok(false)
-    }
-
-    /// Takes a chunk; `json` is its text.
-    fn push(&mut self, chunk: Chunk<'_>, json: &str) -> Result<(), InvalidAnswer>;
-
-    /// Takes the end of the stream, which must be whole.
-    fn end(&mut self) -> Result<(), InvalidAnswer>;
-
-    /// The next response for the caller.
-    fn pop(&mut self) -> Option<Self::Response>;
-
-    /// Whether a response holds a piece of the answer's text or of its calls.
-    fn is_delta(response: &Self::Response) -> bool;
-}
+use waiting::Waiting;
 
 /// Turns the chunks of one answer into responses.
 ///
@@ -50,16 +32,18 @@ pub(crate) trait ChunkTranslator {
 pub(crate) struct StreamTranslator {
     asked: Asked,
     request_id: String,
-    /// The answer's id, from the first chunk on.
-    id: Option<String>,
+    identity: Identity,
+    is_started: bool,
     choices: BTreeMap<i32, Choice>,
     /// How chunks of mere text look in this stream; with several choices they differ in more than that.
     pattern: Option<Pattern>,
     /// Held back to the end, since the last one counts.
     usage: Option<proto::Usage>,
+    /// The end of the last choice, held back too: it is the last event where there is no usage.
+    last_finished: Option<Event>,
     system_fingerprint: String,
     extensions: Members,
-    waiting: VecDeque<StreamGenerateResponse>,
+    waiting: Waiting,
 }
 
 /// What is known of a choice.
@@ -83,6 +67,7 @@ impl ChunkTranslator for StreamTranslator {
     }
 
     fn push(&mut self, mut chunk: Chunk<'_>, json: &str) -> Result<(), InvalidAnswer> {
+        self.identity.check(&chunk)?;
         let Extensions { beside, choices } = extensions::pick(json, &self.asked.extension_keys)?;
         self.extensions.extend(beside);
         if self.asked.choices == 1 && self.asked.extension_keys.is_empty() {
@@ -111,27 +96,22 @@ impl ChunkTranslator for StreamTranslator {
     }
 
     fn end(&mut self) -> Result<(), InvalidAnswer> {
-        let n_finished = self
-            .choices
-            .values()
-            .filter(|choice| choice.is_finished)
-            .count();
-        if u32::try_from(n_finished).unwrap_or(u32::MAX) < self.asked.choices {
-            return Err(InvalidAnswer::Unfinished);
+        let finished = self.last_finished.take();
+        self.waiting
+            .push(finished.ok_or(InvalidAnswer::Unfinished)?);
+        if let Some(usage) = self.usage.take() {
+            self.waiting.push(Event::Usage(usage));
         }
-        let last = StreamGenerateResponse {
-            event: self.usage.take().map(Event::Usage),
-            system_fingerprint: std::mem::take(&mut self.system_fingerprint),
-            extensions_json: extensions::to_json(&self.extensions),
-        };
-        if last != StreamGenerateResponse::default() {
-            self.waiting.push_back(last);
+        // Until now a later value could come.
+        if let Some(last) = self.waiting.last_mut() {
+            last.system_fingerprint = std::mem::take(&mut self.system_fingerprint);
+            last.extensions_json = extensions::to_json(&self.extensions);
         }
         Ok(())
     }
 
     fn pop(&mut self) -> Option<StreamGenerateResponse> {
-        self.waiting.pop_front()
+        self.waiting.pop()
     }
 
     fn is_delta(response: &StreamGenerateResponse) -> bool {
@@ -148,25 +128,25 @@ impl StreamTranslator {
         Self {
             asked,
             request_id,
-            id: None,
+            identity: Identity::default(),
+            is_started: false,
             choices: BTreeMap::new(),
             pattern: None,
             usage: None,
+            last_finished: None,
             system_fingerprint: String::new(),
             extensions: Members::new(),
-            waiting: VecDeque::new(),
+            waiting: Waiting::default(),
         }
     }
 
     /// The first chunk begins the answer.
     fn start(&mut self, chunk: &mut Chunk<'_>) {
-        if self.id.is_some() {
+        if std::mem::replace(&mut self.is_started, true) {
             return;
         }
         let owned =
             |text: &mut Option<Text<'_>>| text.take().map(Text::into_owned).unwrap_or_default();
-        let id = owned(&mut chunk.id);
-        self.id = Some(id.clone());
         let first_choice = chunk
             .choices
             .as_mut()
@@ -178,7 +158,7 @@ impl StreamTranslator {
             .filter(|_| self.asked.token_ids);
         let prompt_text = owned(&mut chunk.prompt_text);
         let started = proto::StreamStarted {
-            id,
+            id: owned(&mut chunk.id),
             model: owned(&mut chunk.model),
             create_time: chunk.created.map(create_time),
             request_id: std::mem::take(&mut self.request_id),
@@ -189,7 +169,7 @@ impl StreamTranslator {
                 String::new()
             },
         };
-        self.tell(Event::Started(started));
+        self.waiting.push(Event::Started(started));
     }
 
     fn push_choice(
@@ -233,15 +213,7 @@ impl StreamTranslator {
             return Ok(());
         }
         self.check_unfinished(choice_index)?;
-        match self.waiting.back_mut().and_then(|last| last.event.as_mut()) {
-            Some(Event::Content(last)) if last.choice_index == choice_index => {
-                last.text.push_str(text)
-            }
-            _ => self.tell(Event::Content(proto::ContentDelta {
-                choice_index,
-                text: text.to_owned(),
-            })),
-        }
+        self.waiting.push_content(choice_index, text);
         Ok(())
     }
 
@@ -250,15 +222,7 @@ impl StreamTranslator {
             return Ok(());
         }
         self.check_unfinished(choice_index)?;
-        match self.waiting.back_mut().and_then(|last| last.event.as_mut()) {
-            Some(Event::Reasoning(last)) if last.choice_index == choice_index => {
-                last.text.push_str(text)
-            }
-            _ => self.tell(Event::Reasoning(proto::ReasoningDelta {
-                choice_index,
-                text: text.to_owned(),
-            })),
-        }
+        self.waiting.push_reasoning(choice_index, text);
         Ok(())
     }
 
@@ -269,20 +233,10 @@ impl StreamTranslator {
         call: chunk::ToolCallDelta<'_>,
     ) -> Result<(), InvalidAnswer> {
         self.check_unfinished(choice_index)?;
-        let id = self.id.as_deref().unwrap_or_default();
+        let id = self.identity.id();
         let state = self.choices.entry(choice_index).or_default();
-        let Some(delta) = state.tool_calls.push(position, call, id, choice_index)? else {
-            return Ok(());
-        };
-        match self.waiting.back_mut().and_then(|last| last.event.as_mut()) {
-            Some(Event::ToolCall(last))
-                if last.choice_index == choice_index
-                    && last.tool_index == delta.tool_index
-                    && delta.name.is_empty() =>
-            {
-                last.arguments.push_str(&delta.arguments);
-            }
-            _ => self.tell(Event::ToolCall(delta)),
+        if let Some(delta) = state.tool_calls.push(position, call, id, choice_index)? {
+            self.waiting.push_tool_call(delta);
         }
         Ok(())
     }
@@ -294,7 +248,7 @@ impl StreamTranslator {
             return Ok(());
         }
         self.check_unfinished(tokens.choice_index)?;
-        self.tell(Event::Tokens(tokens));
+        self.waiting.push(Event::Tokens(tokens));
         Ok(())
     }
 
@@ -310,7 +264,7 @@ impl StreamTranslator {
         state.tool_calls.end()?;
         state.is_finished = true;
         let extensions_json = extensions::to_json(&state.extensions);
-        self.tell(Event::Finished(proto::ChoiceFinished {
+        let finished = Event::Finished(proto::ChoiceFinished {
             choice_index,
             finish_reason: finish_reason.into(),
             finish_reason_raw: word.into_owned(),
@@ -319,8 +273,20 @@ impl StreamTranslator {
                 StopReason::TokenId(id) => proto::choice_finished::StopReason::StopTokenId(id),
             }),
             extensions_json,
-        }));
+        });
+        if self.is_whole() {
+            self.last_finished = Some(finished);
+        } else {
+            self.waiting.push(finished);
+        }
         Ok(())
+    }
+
+    /// Whether every choice is finished.
+    fn is_whole(&self) -> bool {
+        let choices = self.choices.values();
+        let n_finished = choices.filter(|choice| choice.is_finished).count();
+        u32::try_from(n_finished).is_ok_and(|n_finished| n_finished == self.asked.choices)
     }
 
     fn check_unfinished(&self, choice_index: i32) -> Result<(), InvalidAnswer> {
@@ -330,13 +296,6 @@ impl StreamTranslator {
             )),
             _ => Ok(()),
         }
-    }
-
-    fn tell(&mut self, event: Event) {
-        self.waiting.push_back(StreamGenerateResponse {
-            event: Some(event),
-            ..Default::default()
-        });
     }
 }
 

@@ -171,7 +171,7 @@ mod tests {
 
     #[test]
     fn parameters_keep_their_key_order_and_numbers() {
-        let parameters = r#"{"type":"object","properties":{"z":{},"a":{}},"maximum":1e400}"#;
+        let parameters = r#"{"type":"object","properties":{"z":{},"a":{}},"maximum":1.50e300,"minimum":12345678901234567890}"#;
         let definitions = definitions(vec![with_parameters(parameters)]).unwrap();
         let body = serde_json::to_string(&definitions).unwrap();
         assert!(body.contains(parameters), "{body}");
@@ -182,11 +182,13 @@ mod tests {
         let named_twice = vec![tool("f"), tool("g"), tool("f")];
         let of_list = vec![with_parameters("[]")];
         let cut = vec![with_parameters("{")];
+        let endless = vec![with_parameters(&format!(r#"{{"a":{}}}"#, "1".repeat(4301)))];
         for (tools, field, says) in [
             (named_twice, "tools[2].name", "another tool"),
             (vec![tool("f"), tool("")], "tools[1].name", "empty"),
             (of_list, "tools[0].parameters_json", "object"),
             (cut, "tools[0].parameters_json", "not JSON"),
+            (endless, "tools[0].parameters_json", "4300 digits"),
             (vec![tool(""); MAX_TOOLS + 1], "tools", "at most 512"),
         ] {
             refused(definitions(tools), field, says);

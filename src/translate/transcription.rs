@@ -9,37 +9,62 @@ pub(crate) use stream::Translator;
 
 use crate::{
     openai::transcription::{Segment, TranscriptionResponse, Word},
-    proto,
+    proto::{self, TimestampGranularity},
 };
 
 use super::usage;
 
+/// What a caller asked to be told; the rest of an answer is left out, even where the upstream sends it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Asked {
+    segments: bool,
+    words: bool,
+    speakers: bool,
+}
+
+impl Asked {
+    /// What a request asks for: speakers come with their segments.
+    pub(crate) fn of(request: &proto::TranscribeRequest) -> Self {
+        let wants = |kind: TimestampGranularity| request.timestamps.contains(&i32::from(kind));
+        let speakers = request.diarize == Some(true);
+        Self {
+            segments: speakers || wants(TimestampGranularity::Segment),
+            words: wants(TimestampGranularity::Word),
+            speakers,
+        }
+    }
+}
+
 /// The answer.
-pub(crate) fn response(response: TranscriptionResponse) -> proto::TranscribeResponse {
+pub(crate) fn response(response: TranscriptionResponse, asked: Asked) -> proto::TranscribeResponse {
     let usage = response.usage;
     let billed = usage.as_ref().and_then(|usage| usage.seconds);
     let duration = response.duration.map(|duration| duration.0);
-    let segments = response.segments.unwrap_or_default();
-    let words = response.words.unwrap_or_default();
+    let segments = response.segments.filter(|_| asked.segments);
+    let segments = segments.into_iter().flatten().zip(0..);
+    let words = response.words.filter(|_| asked.words);
     let usage = usage.map(|usage| usage::usage(usage.tokens));
     proto::TranscribeResponse {
         text: response.text,
         language: response.language.unwrap_or_default(),
         duration_seconds: duration.or(billed),
-        segments: segments.into_iter().zip(0..).map(segment).collect(),
-        words: words.into_iter().map(word).collect(),
+        segments: segments
+            .map(|(it, index)| segment(it, index, asked))
+            .collect(),
+        words: words.into_iter().flatten().map(word).collect(),
         // vLLM 0.33 counts seconds alone.
         usage: usage.filter(|usage| *usage != proto::Usage::default()),
     }
 }
 
-fn segment((segment, index): (Segment, i32)) -> proto::TranscriptionSegment {
+fn segment(segment: Segment, index: i32, asked: Asked) -> proto::TranscriptionSegment {
+    let speaker = segment.speaker.filter(|_| asked.speakers);
     proto::TranscriptionSegment {
         index: Some(index),
         start_seconds: Some(segment.start),
         end_seconds: Some(segment.end),
         text: segment.text,
-        speaker: segment.speaker.unwrap_or_default(),
+        speaker: speaker.unwrap_or_default(),
         avg_logprob: segment.avg_logprob,
         no_speech_prob: segment.no_speech_prob,
         compression_ratio: segment.compression_ratio,

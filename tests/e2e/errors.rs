@@ -94,7 +94,9 @@ async fn a_form_that_vllm_cannot_compile_is_an_invalid_argument() {
     let schema = structured_output::Constraint::JsonSchema(r#"{"type":"nonsense"}"#.into());
     for constraint in [regex, schema] {
         let request = constrained("Say hello.", constraint);
-        check(&adapter, request, Code::InvalidArgument, "INVALID_REQUEST").await;
+        for status in check(&adapter, request, Code::InvalidArgument, "INVALID_REQUEST").await {
+            assert_eq!(fields(&status), ["structured_output"]);
+        }
     }
 }
 

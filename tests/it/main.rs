@@ -2,6 +2,7 @@
 //!
 //! - `architecture`: the modules of `src/` depend on each other in one direction.
 //! - `demo`: the simulated vLLM speaks as the recorded one, and answers through the adapter.
+//! - `documentation`: what the documents list is what there is.
 //! - `embedding`, `models`, `ranking`, `tokenization`, `transcription`: the services beside generation, each whole.
 //! - `recordings`: what a real vLLM sent, whole, cut in two and cut off.
 //! - `scripted_upstream`: the upstream of the other tests does what its script says.
@@ -47,6 +48,7 @@
 mod architecture;
 mod caller_faults;
 mod demo;
+mod documentation;
 mod embedding;
 mod hostile_input;
 mod hostile_protobuf;

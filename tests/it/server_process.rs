@@ -72,6 +72,11 @@ fn the_help_is_as_reviewed() {
     assert_eq!((code, stderr.as_str()), (Some(0), ""));
     let lines = |text: &'static str| text.lines().map(str::trim_end);
     let told: Vec<&str> = stdout.lines().map(str::trim_end).collect();
+    if std::env::var_os("UPDATE_SNAPSHOTS").is_some() {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/help.txt");
+        std::fs::write(file, told.join("\n") + "\n").unwrap();
+        return;
+    }
     let reviewed: Vec<&str> = lines(include_str!("help.txt")).collect();
     assert_eq!(
         told, reviewed,

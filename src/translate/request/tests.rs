@@ -397,8 +397,9 @@ fn what_was_asked_for_is_kept() {
         extension_keys: vec!["metrics".to_owned()],
         ..completion()
     };
-    let asked = translated(request.clone(), Mode::Stream).asked;
-    assert_eq!((asked.input, asked.choices), (Input::Completion, 3));
+    let Translated { asked, origin, .. } = translated(request.clone(), Mode::Stream);
+    assert_eq!(asked.choices, 3);
+    assert_eq!(origin, Origin::Generation(Input::Completion));
     assert!(asked.logprobs && !asked.top_logprobs && asked.continuous_usage);
     assert_eq!(asked.extension_keys, ["metrics"]);
     // A unary answer has its usage once.

@@ -50,7 +50,7 @@ fn translate(asked: Asked, chunks: &[&str]) -> Result<Vec<String>, InvalidAnswer
 
 fn line(response: &StreamGenerateResponse) -> String {
     let event = match &response.event {
-        None => "-".to_owned(),
+        None => panic!("a response without an event"),
         Some(Event::Started(it)) => format!("started {} {} {}", it.id, it.model, it.request_id),
         Some(Event::Content(it)) => format!("{} content {}", it.choice_index, it.text),
         Some(Event::Reasoning(it)) => format!("{} reasoning {}", it.choice_index, it.text),
@@ -86,6 +86,7 @@ fn line(response: &StreamGenerateResponse) -> String {
         response.system_fingerprint.clone(),
         response.extensions_json.clone(),
     ]
+    .map(|text| text.trim_end().to_owned())
     .join(" ")
     .trim_end()
     .to_owned()
@@ -301,8 +302,34 @@ fn extensions_come_where_they_belong() {
         &[
             "started i m r",
             "0 content a",
-            r#"0 finished Stop None {"w":2}"#,
-            r#"-  {"kv":{"b":1,"a":2}}"#,
+            // There is no usage that could have them.
+            r#"0 finished Stop None {"w":2}  {"kv":{"b":1,"a":2}}"#,
+        ],
+    );
+}
+
+#[test]
+fn the_last_event_has_the_fingerprint() {
+    let with_fingerprint = |json: &str| json.replacen("{", r#"{"system_fingerprint":"f","#, 1);
+    let usage = r#"{"id":"i","choices":[],"usage":{"total_tokens":3}}"#;
+    check(
+        asked(1),
+        &[&with_fingerprint(ROLE), STOP],
+        &["started i m r", "0 finished Stop None f"],
+    );
+    check(
+        asked(1),
+        &[&with_fingerprint(ROLE), STOP, usage],
+        &["started i m r", "0 finished Stop None", "usage Some(3) f"],
+    );
+    let second = STOP.replace(r#""index":0"#, r#""index":1"#);
+    check(
+        asked(2),
+        &[ROLE, &second, STOP, &with_fingerprint(r#"{"choices":[]}"#)],
+        &[
+            "started i m r",
+            "1 finished Stop None",
+            "0 finished Stop None f",
         ],
     );
 }
@@ -339,6 +366,8 @@ fn an_answer_that_contradicts_itself_fails() {
     malformed(&[r#"{"id":"i","choices":[{"index":-1,"delta":{"content":"a"}}]}"#]);
     malformed(&[r#"{"id":"i","choices":[{"index":1000000000,"delta":{"content":"a"}}]}"#]);
     malformed(&[ROLE, STOP, STOP]);
+    malformed(&[ROLE, &STOP.replace(r#""id":"i""#, r#""id":"j""#)]);
+    malformed(&[ROLE, &ROLE.replace(r#""model":"m""#, r#""model":"n""#)]);
     malformed(&[
         ROLE,
         STOP,
@@ -348,6 +377,59 @@ fn an_answer_that_contradicts_itself_fails() {
         ROLE,
         r#"{"id":"i","choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"id":"x"}]},"finish_reason":"stop"}]}"#,
     ]);
+}
+
+/// Chunks of mere text, and those that differ from them in more than that.
+mod ways {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The responses of a stream, and its error; `push` takes a chunk.
+    fn responses(
+        chunks: &[String],
+        mut push: impl FnMut(&mut StreamTranslator, &str) -> Result<(), InvalidAnswer>,
+    ) -> (Vec<StreamGenerateResponse>, Option<InvalidAnswer>) {
+        let mut translator = StreamTranslator::new(asked(1), String::new());
+        let mut responses = Vec::new();
+        let mut error = None;
+        for json in chunks {
+            error = push(&mut translator, json).err();
+            responses.extend(std::iter::from_fn(|| translator.pop()));
+            if error.is_some() {
+                break;
+            }
+        }
+        (responses, error)
+    }
+
+    fn chunk() -> impl Strategy<Value = String> {
+        // The first of each is the usual one.
+        let id = prop_oneof![8 => Just(r#""id":"i","#), 1 => Just(r#""id":"j","#), 1 => Just("")];
+        let model = prop_oneof![8 => Just(r#""model":"m","#), 1 => Just(r#""model":"n","#)];
+        let name = prop_oneof![4 => Just("content"), 1 => Just("reasoning"), 1 => Just("other")];
+        let tail = prop_oneof![
+            8 => Just(r#","finish_reason":null"#),
+            1 => Just(r#","finish_reason":"stop""#),
+            1 => Just(r#","finish_reason":null,"index":1"#),
+        ];
+        let text = "([a-c{}:,é😀]|\\\\n|\\\\u00e9|\\\\\"){0,3}";
+        (id, model, name, text, tail).prop_map(|(id, model, name, text, tail)| {
+            format!(r#"{{{id}{model}"choices":[{{"delta":{{"{name}":"{text}"}}{tail}}}]}}"#)
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn the_short_way_leads_where_the_long_one_does(
+            chunks in prop::collection::vec(chunk(), 1..8),
+        ) {
+            let long = |translator: &mut StreamTranslator, json: &str| {
+                translator.push(serde_json::from_str(json).unwrap(), json)
+            };
+            prop_assert_eq!(responses(&chunks, push), responses(&chunks, long));
+        }
+    }
 }
 
 /// A whole answer, and chunks that say the same.

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use crate::{
     openai::{chunk::Chunk, text::Text},
     proto::{self, FinishReason, StreamTranscribeResponse, stream_transcribe_response::Event},
-    translate::{ChunkTranslator, InvalidAnswer, finish, usage},
+    translate::{ChunkTranslator, InvalidAnswer, finish, identity::Identity, usage},
 };
 
 /// Turns the chunks of one answer into responses.
@@ -13,6 +13,7 @@ use crate::{
 /// A long sound is transcribed in stretches, each of which finishes; the text is whole at the end of the last.
 #[derive(Debug, Default)]
 pub(crate) struct Translator {
+    identity: Identity,
     /// Of the stretches until now: the first that is not `stop`, else the last.
     finished: Option<proto::TranscriptionFinished>,
     /// Whether text came since a stretch finished.
@@ -59,6 +60,7 @@ impl ChunkTranslator for Translator {
     type Response = StreamTranscribeResponse;
 
     fn push(&mut self, chunk: Chunk<'_>, _json: &str) -> Result<(), InvalidAnswer> {
+        self.identity.check(&chunk)?;
         let counted = chunk.usage.map(usage::usage);
         self.usage = counted.or(self.usage.take());
         for choice in chunk.choices.unwrap_or_default() {
@@ -158,5 +160,8 @@ mod tests {
         assert_eq!(events(&[]), ["Unfinished"]);
         assert_eq!(events(&[delta("a", Some("abort"))]), ["a", "Aborted"]);
         assert_eq!(events(&[delta("a", Some("error"))]), ["a", "Failed"]);
+        let foreign = delta(" b", Some("stop")).replace("trsc-1", "trsc-2");
+        let told = events(&[delta("a", None), foreign]);
+        assert_eq!(told, ["a", r#"Malformed("a chunk with another id")"#]);
     }
 }
