@@ -116,6 +116,10 @@ async fn streams_that_nobody_reads_are_held_in_little_memory() {
     }
 }
 
+/// Why a stream was reset (RFC 9113, section 7).
+const STREAM_CLOSED: u32 = 5;
+const REFUSED_STREAM: u32 = 7;
+
 /// Row A10.
 #[tokio::test]
 async fn a_thousand_streams_on_a_connection_are_refused_above_the_cap() {
@@ -129,10 +133,18 @@ async fn a_thousand_streams_on_a_connection_are_refused_above_the_cap() {
             .write(&raw_h2::whole_call(2 * n + 1, GENERATE, &prompt("x")))
             .await;
     }
-    for n in 256..300 {
-        let refused = caller.next_of(RST_STREAM).await.unwrap();
-        assert_eq!((refused.stream, refused.code()), (2 * n + 1, 7));
+    let mut refused = Vec::new();
+    while refused.len() < 44 {
+        let reset = caller.next_of(RST_STREAM).await.unwrap();
+        match reset.code() {
+            REFUSED_STREAM => refused.push(reset.stream),
+            // The message of a call whose refusal the server has forgotten already.
+            STREAM_CLOSED if refused.contains(&reset.stream) => {}
+            code => panic!("{code} for {}", reset.stream),
+        }
     }
+    let above: Vec<u32> = (256..300).map(|n| 2 * n + 1).collect();
+    assert_eq!(refused, above);
     vllm.request(255).await;
     assert_eq!(vllm.n_requests(), 256);
 }
