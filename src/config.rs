@@ -41,6 +41,8 @@ pub struct Server {
     pub max_response_bytes: usize,
     /// Connections open at once; further ones are closed at accept.
     pub max_connections: usize,
+    /// The same from one address; `None` sets no other limit.
+    pub max_connections_per_source: Option<usize>,
     /// Streams open at once on one connection.
     pub max_streams_per_connection: u32,
     /// Time between HTTP/2 pings to a silent caller; `None` sends none.

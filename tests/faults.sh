@@ -36,7 +36,7 @@ while [ "$run" -le "$repeat" ]; do
         server:: proto:: service::pace service::call service::deadline service::error sse:: upstream:: translate::tool_calls
     # Two at once, so that bounds of time hold on two cores.
     cargo test --locked --quiet --test it -- --test-threads 2 \
-        caller_faults slow_callers killed_processes upstream_connections upstream_ends upstream_http upstream_limits upstream_sizes upstream_tls \
+        caller_faults slow_callers killed_processes upstream_connections upstream_ends upstream_http upstream_statuses upstream_limits upstream_sizes upstream_tls \
         network_faults process_faults hostile_input hostile_protobuf recordings server_
     echo "run $run of $repeat: $(($(date +%s) - begun)) s"
     run=$((run + 1))

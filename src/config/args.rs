@@ -193,6 +193,15 @@ pub struct Args {
         value_name = "COUNT"
     )]
     max_connections: String,
+    /// Connections open at once from one address, which behind a proxy is that of all callers; `off` sets no limit.
+    #[arg(
+        long,
+        env = "ADAPTER_MAX_CONNECTIONS_PER_SOURCE",
+        default_value = "off",
+        global = true,
+        value_name = "COUNT"
+    )]
+    max_connections_per_source: String,
     /// Calls open at once on one connection.
     #[arg(
         long,
@@ -356,6 +365,8 @@ fn server(args: &Args, faults: &mut Collector) -> Option<Server> {
     let max_response_bytes =
         faults.keep("max-response-bytes", value::bytes(&args.max_response_bytes));
     let max_connections = faults.keep("max-connections", value::count(&args.max_connections));
+    let max_per_source = value::count_or_off(&args.max_connections_per_source);
+    let max_per_source = faults.keep("max-connections-per-source", max_per_source);
     let max_streams = faults.keep(
         "max-streams-per-connection",
         value::count(&args.max_streams_per_connection),
@@ -389,6 +400,7 @@ fn server(args: &Args, faults: &mut Collector) -> Option<Server> {
         max_request_bytes: max_request_bytes?,
         max_response_bytes: max_response_bytes?,
         max_connections: max_connections?,
+        max_connections_per_source: max_per_source?,
         max_streams_per_connection: max_streams?,
         keepalive_interval: keepalive_interval?,
         keepalive_timeout: keepalive_timeout?,

@@ -57,6 +57,7 @@ fn without_arguments_the_defaults_are_the_documented_ones() {
     assert_eq!(server.max_request_bytes, 32 << 20);
     assert_eq!(server.max_response_bytes, 32 << 20);
     assert_eq!(server.max_connections, 10_000);
+    assert_eq!(server.max_connections_per_source, None);
     assert_eq!(server.max_streams_per_connection, 256);
     assert_eq!(server.keepalive_interval, Some(seconds(30)));
     assert_eq!(server.keepalive_timeout, seconds(10));

@@ -76,6 +76,16 @@ pub(super) fn bytes(text: &str) -> Result<usize, String> {
 /// gRPC gives a message's length in 32 bits, and clients read it as a signed number.
 const MAX_BYTES: usize = 1 << 31;
 
+/// A whole number above zero, or `off`.
+pub(super) fn count_or_off(text: &str) -> Result<Option<usize>, String> {
+    if text == "off" {
+        return Ok(None);
+    }
+    count(text)
+        .map(Some)
+        .map_err(|fault| format!("{fault}; `off` switches it off"))
+}
+
 /// A whole number above zero.
 pub(super) fn count<T: std::str::FromStr + PartialEq + From<u8>>(text: &str) -> Result<T, String> {
     match text.parse::<T>() {

@@ -1,6 +1,13 @@
 //! Accepts connections, and survives running out of descriptors.
 
-use std::{convert::Infallible, io, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    convert::Infallible,
+    io,
+    net::IpAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{
@@ -24,8 +31,20 @@ pub(super) struct Listener {
     socket: TcpListener,
     connections: JoinSet<()>,
     shared: Arc<Shared>,
+    sources: Arc<Sources>,
     /// Whether the last accept failed, so that a lasting failure is logged once.
     is_failing: bool,
+}
+
+/// How many connections each address has.
+#[derive(Debug, Default)]
+struct Sources(Mutex<HashMap<IpAddr, usize>>);
+
+/// A connection among those of its address; dropping it makes room for another.
+#[derive(Debug)]
+struct Place {
+    sources: Arc<Sources>,
+    address: IpAddr,
 }
 
 // === impl Listener ===
@@ -36,6 +55,7 @@ impl Listener {
             socket,
             connections: JoinSet::new(),
             shared: Arc::new(shared),
+            sources: Arc::default(),
             is_failing: false,
         }
     }
@@ -45,7 +65,7 @@ impl Listener {
         loop {
             tokio::select! {
                 accepted = self.socket.accept() => match accepted {
-                    Ok((stream, _remote)) => self.admit(stream),
+                    Ok((stream, remote)) => self.admit(stream, remote.ip()),
                     Err(error) if is_of_the_caller(&error) => {}
                     Err(error) => self.pause(&error).await,
                 },
@@ -59,7 +79,7 @@ impl Listener {
         self.connections
     }
 
-    fn admit(&mut self, stream: TcpStream) {
+    fn admit(&mut self, stream: TcpStream, address: IpAddr) {
         self.is_failing = false;
         while let Some(ended) = self.connections.try_join_next() {
             report(ended);
@@ -68,12 +88,20 @@ impl Listener {
             tracing::debug!("closed a connection above the limit");
             return;
         }
+        let limit = self.shared.config.max_connections_per_source;
+        let Some(place) = Sources::place(&self.sources, address, limit) else {
+            tracing::debug!(%address, "closed a connection above the limit of its address");
+            return;
+        };
         if let Err(error) = set_options(&stream, &self.shared.config) {
             // The caller has gone already, or the system lacks an option; neither keeps it from being served.
             tracing::debug!(%error, "could not set a socket option");
         }
-        self.connections
-            .spawn(connection::serve(stream, Arc::clone(&self.shared)));
+        let connection = connection::serve(stream, Arc::clone(&self.shared));
+        self.connections.spawn(async move {
+            connection.await;
+            drop(place);
+        });
     }
 
     async fn pause(&mut self, error: &io::Error) {
@@ -82,6 +110,44 @@ impl Listener {
             self.is_failing = true;
         }
         time::sleep(ACCEPT_PAUSE).await;
+    }
+}
+
+// === impl Sources ===
+
+impl Sources {
+    /// A place for another connection of that address, unless it has as many as it may.
+    fn place(this: &Arc<Self>, address: IpAddr, limit: Option<usize>) -> Option<Place> {
+        // A caller is the same by IPv4 and by IPv6 that maps it.
+        let address = address.to_canonical();
+        let mut counts = this.counts();
+        let count = counts.entry(address).or_default();
+        if limit.is_some_and(|limit| *count >= limit) {
+            return None;
+        }
+        *count += 1;
+        Some(Place {
+            sources: Arc::clone(this),
+            address,
+        })
+    }
+
+    fn counts(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl Place ===
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut counts = self.sources.counts();
+        if let Some(count) = counts.get_mut(&self.address) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&self.address);
+            }
+        }
     }
 }
 

@@ -169,6 +169,7 @@ fn config() -> config::Server {
         max_request_bytes: 1000,
         max_response_bytes: 100_000,
         max_connections: 10,
+        max_connections_per_source: None,
         max_streams_per_connection: 10,
         keepalive_interval: None,
         keepalive_timeout: Duration::from_secs(10),

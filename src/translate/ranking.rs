@@ -71,6 +71,20 @@ const TOLD: &[(&str, &str)] = &[
     ("Priority scheduling", "priority"),
 ];
 
+/// What both requests have in common, by the names of the contract.
+struct Options {
+    model: String,
+    instruction: String,
+    use_activation: Option<bool>,
+    max_tokens_per_query: Option<i32>,
+    max_tokens_per_document: Option<i32>,
+    truncate_prompt_tokens: Option<i32>,
+    truncation_side: i32,
+    chat_template_kwargs_json: String,
+    priority: Option<i32>,
+    extra_body_json: String,
+}
+
 /// The body that vLLM takes, or what the caller has to mend.
 pub(crate) fn score_request(
     request: proto::ScoreRequest,
@@ -90,20 +104,19 @@ pub(crate) fn score_request(
         priority,
         extra_body_json,
     } = request;
-    let is_taken = |name: &str| SCORE_FIELDS.has(name);
-    let shared = Shared {
-        model: text(model).or_else(|| policy.default_model.clone()),
-        instruction: text(instruction),
+    let options = Options {
+        model,
+        instruction,
         use_activation,
         max_tokens_per_query,
-        max_tokens_per_doc: max_tokens_per_document,
+        max_tokens_per_document,
         truncate_prompt_tokens,
-        truncation_side: self::truncation_side(truncation_side)?,
-        chat_template_kwargs: chat_options::template_kwargs(chat_template_kwargs_json)?,
+        truncation_side,
+        chat_template_kwargs_json,
         priority,
-        extra_body: extra_body::members(extra_body_json, is_taken, &policy.extra_body_keys)?,
+        extra_body_json,
     };
-    check(&shared)?;
+    let shared = shared(options, &SCORE_FIELDS, policy)?;
     check_documents(&documents)?;
     Ok(ScoreRequest {
         text_1: self::queries(queries, documents.len())?,
@@ -146,20 +159,19 @@ pub(crate) fn rerank_request(
         priority,
         extra_body_json,
     } = request;
-    let is_taken = |name: &str| RERANK_FIELDS.has(name);
-    let shared = Shared {
-        model: text(model).or_else(|| policy.default_model.clone()),
-        instruction: text(instruction),
+    let options = Options {
+        model,
+        instruction,
         use_activation,
         max_tokens_per_query,
-        max_tokens_per_doc: max_tokens_per_document,
+        max_tokens_per_document,
         truncate_prompt_tokens,
-        truncation_side: self::truncation_side(truncation_side)?,
-        chat_template_kwargs: chat_options::template_kwargs(chat_template_kwargs_json)?,
+        truncation_side,
+        chat_template_kwargs_json,
         priority,
-        extra_body: extra_body::members(extra_body_json, is_taken, &policy.extra_body_keys)?,
+        extra_body_json,
     };
-    check(&shared)?;
+    let shared = shared(options, &RERANK_FIELDS, policy)?;
     if query.is_empty() {
         return Err(InvalidRequest::new("query", "must not be empty"));
     }
@@ -173,11 +185,27 @@ pub(crate) fn rerank_request(
     })
 }
 
-fn check(shared: &Shared) -> Result<(), InvalidRequest> {
+fn shared(options: Options, fields: &Fields, policy: &Policy) -> Result<Shared, InvalidRequest> {
+    let is_taken = |name: &str| fields.has(name);
+    let extra_body =
+        extra_body::members(options.extra_body_json, is_taken, &policy.extra_body_keys);
+    let shared = Shared {
+        model: text(options.model).or_else(|| policy.default_model.clone()),
+        instruction: text(options.instruction),
+        use_activation: options.use_activation,
+        max_tokens_per_query: options.max_tokens_per_query,
+        max_tokens_per_doc: options.max_tokens_per_document,
+        truncate_prompt_tokens: options.truncate_prompt_tokens,
+        truncation_side: truncation_side(options.truncation_side)?,
+        chat_template_kwargs: chat_options::template_kwargs(options.chat_template_kwargs_json)?,
+        priority: options.priority,
+        extra_body: extra_body?,
+    };
     sampling::integer("max_tokens_per_query", shared.max_tokens_per_query, 0..)?;
     sampling::integer("max_tokens_per_document", shared.max_tokens_per_doc, 0..)?;
     let truncated = shared.truncate_prompt_tokens;
-    sampling::integer("truncate_prompt_tokens", truncated, -1..)
+    sampling::integer("truncate_prompt_tokens", truncated, -1..)?;
+    Ok(shared)
 }
 
 fn check_documents(documents: &[String]) -> Result<(), InvalidRequest> {

@@ -20,7 +20,8 @@
 //! - `server_process`: the binary: exit codes, signals, descriptors.
 //! - `server_upstream`: what the server ends, ends upstream too.
 //! - `upstream_connections`: connections to the upstream that cannot be had, and those that are lost.
-//! - `upstream_http`: what the upstream answers as HTTP: statuses, headers, framing.
+//! - `upstream_statuses`: the statuses of the upstream, and how long it asks callers to wait.
+//! - `upstream_http`: what else the upstream answers as HTTP: encodings, framing, redirects.
 //! - `upstream_sizes`: upstreams that send too much, or what is costly to read.
 //! - `upstream_limits`: upstreams that are silent, endless or odd.
 //! - `upstream_tls`: upstreams that are reached by TLS, and those that must not be.
@@ -74,4 +75,5 @@ mod upstream_ends;
 mod upstream_http;
 mod upstream_limits;
 mod upstream_sizes;
+mod upstream_statuses;
 mod upstream_tls;

@@ -92,6 +92,34 @@ async fn a_caller_that_pings_all_the_time_is_welcome() {
     assert_eq!(caller.response(1).await.outcome().0, tonic::Code::Ok);
 }
 
+/// Row C7.
+#[tokio::test]
+async fn a_connection_above_the_cap_of_its_address_is_closed_and_others_go_on() {
+    let served = serve(|server| server.max_connections_per_source = Some(2)).await;
+    let check = raw_h2::whole_call(1, CHECK, &HealthCheckRequest::default());
+    let mut served_ones = Vec::new();
+    for source in [1, 1, 2] {
+        let source = [127, 0, 0, source].into();
+        let mut caller = RawH2::connect_from(source, served.address).await;
+        caller.begin(&[]).await;
+        caller.write(&check).await;
+        assert_eq!(caller.response(1).await.outcome().0, tonic::Code::Ok);
+        served_ones.push(caller);
+    }
+    let mut above = RawH2::connect(served.address).await;
+    assert_eq!(above.next().await, None);
+
+    served_ones.remove(0);
+    // The server learns that the first has gone in its own time.
+    loop {
+        let mut next = RawH2::open(served.address, &[]).await;
+        next.write(&check).await;
+        if next.next_of(DATA).await.is_some() {
+            break;
+        }
+    }
+}
+
 /// Row A17: a ping each ten seconds for ten minutes, as xai-sdk's channel sends them; each tenth of a second unless
 /// `ADAPTER_TEST_FULL_LENGTH` is set.
 #[tokio::test]

@@ -148,6 +148,7 @@ fn config(base_url: Url) -> Config {
             max_request_bytes: 32 << 20,
             max_response_bytes: 32 << 20,
             max_connections: 10_000,
+            max_connections_per_source: None,
             max_streams_per_connection: 256,
             keepalive_interval: Some(seconds(30)),
             keepalive_timeout: seconds(10),

@@ -3,11 +3,14 @@
 //! It checks nothing and keeps no windows; a test says each frame. The frames are those of
 //! <https://www.rfc-editor.org/rfc/rfc9113#section-6>.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
     time,
 };
 
@@ -30,6 +33,7 @@ pub const MAX_CONCURRENT_STREAMS: u16 = 3;
 pub const INITIAL_WINDOW_SIZE: u16 = 4;
 pub const MAX_HEADER_LIST_SIZE: u16 = 6;
 
+pub const REFUSED_STREAM: u32 = 7;
 pub const CANCEL: u32 = 8;
 pub const ENHANCE_YOUR_CALM: u32 = 11;
 
@@ -165,7 +169,14 @@ pub fn whole_call(stream: u32, path: &str, request: &impl prost::Message) -> Vec
 impl RawH2 {
     /// Only the TCP connection.
     pub async fn connect(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).await.unwrap();
+        Self::connect_from([127, 0, 0, 1].into(), address).await
+    }
+
+    /// The same from another address of this machine.
+    pub async fn connect_from(source: IpAddr, address: SocketAddr) -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind((source, 0).into()).unwrap();
+        let stream = socket.connect(address).await.unwrap();
         stream.set_nodelay(true).unwrap();
         Self {
             stream,
@@ -178,9 +189,14 @@ impl RawH2 {
     /// With the preface, and a caller's settings.
     pub async fn open(address: SocketAddr, values: &[(u16, u32)]) -> Self {
         let mut connection = Self::connect(address).await;
-        connection.write(PREFACE).await;
-        connection.write(&settings(values)).await;
+        connection.begin(values).await;
         connection
+    }
+
+    /// The preface, and a caller's settings.
+    pub async fn begin(&mut self, values: &[(u16, u32)]) {
+        self.write(PREFACE).await;
+        self.write(&settings(values)).await;
     }
 
     /// Acknowledges nothing from now on.
