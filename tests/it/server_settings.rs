@@ -9,13 +9,12 @@ use crate::support::{
     adapter::serve,
     raw_h2::{
         self, ACK, DATA, GOAWAY, HEADERS, INITIAL_WINDOW_SIZE, MAX_CONCURRENT_STREAMS,
-        MAX_HEADER_LIST_SIZE, PING, RST_STREAM, RawH2, SETTINGS, WINDOW_UPDATE,
+        MAX_HEADER_LIST_SIZE, PING, REFUSED_STREAM, RST_STREAM, RawH2, SETTINGS, WINDOW_UPDATE,
     },
 };
 
 const CHECK: &str = "/grpc.health.v1.Health/Check";
 const WATCH: &str = "/grpc.health.v1.Health/Watch";
-const REFUSED_STREAM: u32 = 7;
 
 #[tokio::test]
 async fn the_settings_on_the_wire_are_the_safe_ones() {
