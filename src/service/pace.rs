@@ -184,7 +184,10 @@ impl Pace {
 
 impl Drop for Pace {
     fn drop(&mut self) {
-        if let Turn::At(_) = self.turn {
+        if self.n_bytes > 0 {
+            // The last piece of a stream ends with it.
+            self.end_piece();
+        } else if let Turn::At(_) = self.turn {
             self.budget.refund(SMALL_BYTES);
         }
     }
@@ -275,6 +278,19 @@ mod tests {
     async fn large_pieces_are_never_held() {
         let large = "x".repeat(SMALL_BYTES);
         assert_eq!(time_of(100_000, &large, None).await, Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn streams_of_one_piece_are_counted_too() {
+        let budget = Arc::new(Budget::default());
+        let begun = Instant::now();
+        for _ in 0..BORNE * 85 / 100 {
+            let mut pace = Pace::new(Some(Arc::clone(&budget)));
+            poll_fn(|context| pace.poll_begin(context)).await;
+            pace.add(&TOKEN.to_owned());
+        }
+        let took = begun.elapsed();
+        assert!((59..=61).contains(&took.as_secs()), "{took:?}");
     }
 
     #[tokio::test(start_paused = true)]
