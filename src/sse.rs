@@ -13,6 +13,9 @@ const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 /// A carriage return and a line feed.
 const LONGEST_LINE_END: usize = 2;
 
+/// A buffer of that size is kept by a stream which waits: some events.
+const KEPT_BYTES: usize = 4096;
+
 /// Finds events in the bytes of a stream.
 ///
 /// [`push`](Self::push) bytes, then [`advance`](Self::advance) while it finds events.
@@ -84,6 +87,18 @@ impl Decoder {
             }
         }
         self.buffer.extend_from_slice(bytes);
+    }
+
+    /// Gives back memory that a stream which waits does not need.
+    pub(crate) fn shrink(&mut self) {
+        if self.buffer.capacity() > KEPT_BYTES && self.position == self.buffer.len() {
+            self.release();
+            if matches!(self.event, Event::Empty) {
+                self.buffer = Vec::new();
+                self.position = 0;
+                self.searched = 0;
+            }
+        }
     }
 
     /// Goes to the next event; false if more bytes are needed for it.

@@ -15,7 +15,7 @@ use crate::{
 };
 use report::{Report, Retry};
 
-/// From when on a call that was lost counts as one that the upstream has worked for: vLLM sends no byte of a unary
+/// From when on a request that was lost counts as one that the upstream has worked for: vLLM sends no byte of a unary
 /// answer before the generation is over, and one that never began is lost in a round trip.
 const WORK: Duration = Duration::from_millis(500);
 
@@ -63,8 +63,6 @@ pub(crate) struct Subject {
     pub(crate) deltas: u64,
     /// Whether the answer is streamed, so that its library cannot repeat it once it has begun.
     pub(crate) is_stream: bool,
-    /// Time that the call took until it failed.
-    pub(crate) elapsed: Duration,
 }
 
 impl From<Expired> for Error {
@@ -164,7 +162,7 @@ fn upstream_report(error: &upstream::Error, subject: &Subject) -> Report {
         Error::Connect(_) => unavailable("UPSTREAM_CONNECT", "the upstream cannot be reached"),
         Error::Dns(_) => unavailable("UPSTREAM_DNS", "the upstream's host is not known"),
         Error::Tls(_) => unavailable("UPSTREAM_TLS", "the upstream cannot be reached by TLS"),
-        Error::Reset(_) => reset(subject),
+        Error::Reset { after, .. } => reset(*after, subject),
         Error::Truncated(_) => truncated(subject),
         Error::Refused(refusal) => refusal::report(refusal, subject),
         Error::Redirected(status) => Report::new(
@@ -208,12 +206,12 @@ fn unavailable(reason: &'static str, text: &str) -> Report {
     Report::new(Code::Unavailable, reason, text)
 }
 
-fn reset(subject: &Subject) -> Report {
+fn reset(after: Duration, subject: &Subject) -> Report {
     let (reason, text) = (
         "UPSTREAM_RESET",
         "the upstream closed the connection before it answered",
     );
-    if subject.elapsed < WORK {
+    if after < WORK {
         unavailable(reason, text)
     } else {
         worked_for(reason, text, subject)

@@ -48,7 +48,6 @@ impl Observer {
 
     /// The call failed; gives the status that its caller gets.
     pub(super) fn fail(&mut self, error: &Error) -> tonic::Status {
-        self.subject.elapsed = self.begun.elapsed();
         let (status, reason) = error.to_status(&self.subject);
         self.record(status.code(), reason, Some(error));
         status

@@ -31,8 +31,9 @@ pub(crate) struct Responses<T> {
     timer: Option<Pin<Box<Sleep>>>,
     call: Call,
     state: State,
-    /// Whether responses were taken since the last read.
-    was_taken: bool,
+    /// Before how many of the next reads the caller may have kept the stream waiting. The transport reads once more when
+    /// it has taken a response, and may then wait for its caller.
+    n_resumed: u8,
     pace: Pace,
 }
 
@@ -62,14 +63,15 @@ impl<T: ChunkTranslator> Responses<T> {
             timer,
             call,
             state: State::Open,
-            was_taken: false,
+            n_resumed: 0,
             pace,
         }
     }
 
     /// Reads what has arrived; pending only if that is nothing.
     fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        if std::mem::take(&mut self.was_taken) {
+        if self.n_resumed > 0 {
+            self.n_resumed -= 1;
             self.events.resume();
         }
         let mut read = ready!(self.events.poll_advance(context));
@@ -111,7 +113,7 @@ impl<T: ChunkTranslator> Responses<T> {
     }
 
     fn count(&mut self, response: &T::Response) {
-        self.was_taken = true;
+        self.n_resumed = 2;
         self.pace.add(response);
         self.call.observer.responded();
         if T::is_delta(response) {

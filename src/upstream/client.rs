@@ -6,7 +6,6 @@ use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header,
 };
 use secrecy::ExposeSecret;
-use tokio::time::Instant;
 use url::Url;
 
 use super::{
@@ -241,12 +240,11 @@ impl Client {
     async fn send(&self, request: Request<Pieces>) -> Result<Response<Body>, Error> {
         let request = http1::encode(request);
         if let Some(connection) = self.pool.take() {
-            let sent_at = Instant::now();
             match self.send_by(connection, request.clone()).await {
                 // vLLM closes idle connections, and may do so just when one is used again. One that is lost at once
                 // was closed already, so that the request may be sent again; one that is lost later may have been lost
                 // for the request's sake.
-                Err(Error::Reset(error)) if sent_at.elapsed() < MAX_LOSS_DELAY => {
+                Err(Error::Reset { error, after }) if after < MAX_LOSS_DELAY => {
                     tracing::debug!(%error, "an idle connection was closed, a new one is tried");
                 }
                 sent => return sent,

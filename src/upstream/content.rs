@@ -1,6 +1,6 @@
 //! What a request carries: a body in pieces, and its media type.
 
-use std::{collections::VecDeque, io::IoSlice};
+use std::{collections::VecDeque, fmt, io::IoSlice};
 
 use bytes::{Buf, Bytes};
 use http::{HeaderValue, header::InvalidHeaderValue};
@@ -17,7 +17,7 @@ pub(crate) struct Content {
 }
 
 /// Bytes that are sent piece by piece without being put together. Clones share them.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub(super) struct Pieces(VecDeque<Bytes>);
 
 // === impl Content ===
@@ -88,6 +88,13 @@ impl Pieces {
     pub(super) fn after(mut self, first: Bytes) -> Self {
         self.0.push_front(first);
         self
+    }
+}
+
+/// Without the bytes, among which are a key and a prompt.
+impl fmt::Debug for Pieces {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Pieces({} bytes)", self.remaining())
     }
 }
 

@@ -19,7 +19,12 @@ pub(crate) enum Error {
     Tls(#[source] BoxError),
     /// The connection was lost before any byte of an answer.
     #[error("the upstream closed the connection before it answered")]
-    Reset(#[source] io::Error),
+    Reset {
+        #[source]
+        error: io::Error,
+        /// The time since the request began to be sent.
+        after: Duration,
+    },
     /// The answer began and was cut.
     #[error("the upstream's answer was cut off")]
     Truncated(#[source] Option<io::Error>),
@@ -146,9 +151,14 @@ impl Error {
     }
 
     /// Sorts a failure to send a request or to read the head of its answer.
-    pub(super) fn from_send(SendError { error, is_answered }: SendError) -> Self {
+    pub(super) fn from_send(failure: SendError) -> Self {
+        let SendError {
+            error,
+            is_answered,
+            after,
+        } = failure;
         match error {
-            ReadError::Lost(error) if !is_answered => Self::Reset(error),
+            ReadError::Lost(error) if !is_answered => Self::Reset { error, after },
             ReadError::Lost(_) | ReadError::Malformed(_) => Self::from_body(error),
         }
     }

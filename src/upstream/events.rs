@@ -27,6 +27,8 @@ pub(crate) struct Events {
     body: Body,
     decoder: Decoder,
     silence: Silence,
+    /// Why no more comes, which is told after the events that came before.
+    fault: Option<Error>,
     max_event_bytes: usize,
 }
 
@@ -54,6 +56,7 @@ impl Events {
                 since: None,
                 timer: None,
             },
+            fault: None,
             max_event_bytes,
         }
     }
@@ -77,6 +80,9 @@ impl Events {
             if let Some(is_open) = self.advance_read()? {
                 return Poll::Ready(Ok(is_open));
             }
+            if let Some(fault) = self.fault.take() {
+                return Poll::Ready(Err(fault));
+            }
             // Where bytes without an event always come, the body is never pending.
             if has_read && let Some(limit) = self.silence.is_over() {
                 return Poll::Ready(Err(Error::Stalled(limit)));
@@ -84,7 +90,7 @@ impl Events {
             let decoder = &mut self.decoder;
             match self.body.poll_read(context, |data| decoder.push(data)) {
                 Poll::Ready(Ok(true)) => has_read = true,
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(Error::from_body(error))),
+                Poll::Ready(Err(error)) => self.fault = Some(Error::from_body(error)),
                 Poll::Ready(Ok(false)) => {
                     tracing::debug!(
                         mid_event = self.decoder.is_mid_event(),
@@ -93,6 +99,7 @@ impl Events {
                     return Poll::Ready(Err(Error::Truncated(None)));
                 }
                 Poll::Pending => {
+                    self.decoder.shrink();
                     let limit = ready!(self.silence.poll(context));
                     return Poll::Ready(Err(Error::Stalled(limit)));
                 }

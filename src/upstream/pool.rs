@@ -56,7 +56,7 @@ impl Pool {
 
     /// Keeps a connection whose answer is read, or all but the end of its body.
     fn put(&self, connection: Connection) {
-        if connection.age() >= MAX_AGE {
+        if connection.age() >= MAX_AGE || !connection.may_be_kept() {
             return;
         }
         let idle = Idle {

@@ -14,6 +14,7 @@ use bytes::Buf as _;
 use http::{Response, Uri};
 use tokio::{
     io::{AsyncRead as _, AsyncWrite as _, ReadBuf},
+    task::coop,
     time::Instant,
 };
 
@@ -31,6 +32,9 @@ const MAX_READ_BYTES: usize = 16 << 10;
 /// A head that is larger is malformed; vLLM's have some 200 bytes.
 const MAX_HEAD_BYTES: usize = 16 << 10;
 
+/// Most heads before an answer's own; vLLM sends none.
+const MAX_INFORMATIONAL: usize = 16;
+
 /// Most pieces of a request that one write takes.
 const MAX_SLICES: usize = 4;
 
@@ -44,6 +48,8 @@ pub(in crate::upstream) struct Connection {
     send_error: Option<io::Error>,
     /// Whether anything has come since the last request.
     is_answered: bool,
+    /// Heads that have come before the answer's own.
+    n_informational: usize,
     /// What was read and not taken apart: a part of a head, or what came with a head.
     unread: Vec<u8>,
     /// How far the answer's body is read.
@@ -58,6 +64,8 @@ pub(in crate::upstream) struct SendError {
     pub(in crate::upstream) error: ReadError,
     /// Whether a part of it came.
     pub(in crate::upstream) is_answered: bool,
+    /// The time since the request began to be sent.
+    pub(in crate::upstream) after: Duration,
 }
 
 // === impl Connection ===
@@ -74,6 +82,7 @@ impl Connection {
             unsent: None,
             send_error: None,
             is_answered: false,
+            n_informational: 0,
             unread: Vec::new(),
             framing: Framing::Length(0),
             keeps_alive: true,
@@ -87,10 +96,13 @@ impl Connection {
     ) -> Result<Response<()>, SendError> {
         self.unsent = Some(request);
         self.is_answered = false;
+        self.n_informational = 0;
+        let begun = Instant::now();
         let answered = poll_fn(|context| self.poll_head(context)).await;
         let head = answered.map_err(|error| SendError {
             error,
             is_answered: self.is_answered,
+            after: begun.elapsed(),
         })?;
         self.framing = head.framing;
         self.keeps_alive &= head.keeps_alive;
@@ -119,8 +131,9 @@ impl Connection {
             return Poll::Ready(self.end_by_closing());
         }
         // What follows the body belongs to no request.
-        self.keeps_alive &= n_read == n_taken.map_err(ReadError::Malformed)?;
-        Poll::Ready(Ok(true))
+        self.keeps_alive &= n_taken == Ok(n_read);
+        let read = n_taken.map(|_n_taken| true);
+        Poll::Ready(read.map_err(ReadError::Malformed))
     }
 
     /// How long it has been open.
@@ -136,6 +149,11 @@ impl Connection {
         }
     }
 
+    /// Whether it may once be reusable: nothing of its request is left, and it is not to be closed.
+    pub(in crate::upstream) fn may_be_kept(&self) -> bool {
+        self.keeps_alive && self.unsent.is_none()
+    }
+
     /// Whether another request may be sent: what was left of the last answer has come and held no data, and the
     /// upstream has not closed.
     pub(in crate::upstream) fn is_reusable(&mut self) -> bool {
@@ -147,11 +165,12 @@ impl Connection {
                 return false;
             }
         }
-        self.keeps_alive
+        self.may_be_kept()
             && !has_data
             && self.unread.is_empty()
-            && self.unsent.is_none()
             && poll_read(&mut self.socket, context, |_bytes| {}).is_pending()
+            // A task that has used its budget up finds every socket pending.
+            && coop::has_budget_remaining()
     }
 
     fn poll_head(&mut self, context: &mut Context<'_>) -> Poll<Result<Head, ReadError>> {
@@ -159,11 +178,15 @@ impl Connection {
         loop {
             if let Some((head, length)) = head::parse(&self.unread).map_err(ReadError::Malformed)? {
                 self.unread.drain(..length);
-                // Heads of this kind come before the answer (RFC 9110, section 15.2).
-                if head.response.status().is_informational() {
-                    continue;
+                if !head.response.status().is_informational() {
+                    return Poll::Ready(Ok(head));
                 }
-                return Poll::Ready(Ok(head));
+                // Heads of this kind come before the answer (RFC 9110, section 15.2).
+                self.n_informational += 1;
+                if self.n_informational > MAX_INFORMATIONAL {
+                    return Poll::Ready(Err(ReadError::Malformed(Malformed::HeadTooLarge)));
+                }
+                continue;
             }
             if self.unread.len() >= MAX_HEAD_BYTES {
                 return Poll::Ready(Err(ReadError::Malformed(Malformed::HeadTooLarge)));
@@ -187,7 +210,6 @@ impl Connection {
             return Err(self.lost(io::ErrorKind::UnexpectedEof.into()));
         }
         self.framing = Framing::Length(0);
-        self.keeps_alive = false;
         Ok(false)
     }
 
@@ -207,6 +229,7 @@ impl Connection {
 
     /// The loss of the connection, by its first sign.
     fn lost(&mut self, error: io::Error) -> ReadError {
+        self.keeps_alive = false;
         ReadError::Lost(self.send_error.take().unwrap_or(error))
     }
 }

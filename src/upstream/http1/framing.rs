@@ -7,6 +7,9 @@ use super::Malformed;
 /// As many bytes as a chunk's extension or all trailers may have; vLLM sends none.
 const MAX_OVERHEAD: usize = 4096;
 
+/// Digits of a chunk's size, with leading zeros: what 64 bits hold.
+const MAX_SIZE_DIGITS: usize = 16;
+
 /// How a body is delimited, and how far it is read.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Framing {
@@ -23,8 +26,8 @@ pub(super) enum Framing {
 pub(super) enum Chunked {
     /// Before the first digit of a chunk's size.
     Start,
-    /// Among the digits.
-    Size(u64),
+    /// Among the digits of a size, after so many.
+    Size(u64, usize),
     /// Between the size and the end of its line, and so many bytes into that.
     Extension(u64, usize),
     /// Before the line feed after a chunk's size.
@@ -107,15 +110,15 @@ impl Chunked {
     /// The place after a byte that is no data.
     fn after(&self, byte: u8) -> Result<Self, Malformed> {
         match (self, byte) {
-            (Self::Size(size) | Self::Extension(size, _), b'\r') => Ok(Self::SizeEnd(*size)),
+            (&Self::Size(size, _) | &Self::Extension(size, _), b'\r') => Ok(Self::SizeEnd(size)),
             (Self::SizeEnd(0), b'\n') => Ok(Self::TrailerStart(0)),
             (&Self::SizeEnd(size), b'\n') => Ok(Self::Data(size)),
-            (Self::Start, _) => Ok(Self::Size(digit(byte)?)),
-            (Self::Size(size), b';' | b' ' | b'\t') => Ok(Self::Extension(*size, 1)),
-            (Self::Size(size), _) => {
-                let size = size.checked_mul(16).ok_or(Malformed::ChunkSize)?;
-                Ok(Self::Size(size + digit(byte)?))
+            (Self::Start, _) => Ok(Self::Size(digit(byte)?, 1)),
+            (&Self::Size(size, _), b';' | b' ' | b'\t') => Ok(Self::Extension(size, 1)),
+            (&Self::Size(size, n_digits), _) if n_digits < MAX_SIZE_DIGITS => {
+                Ok(Self::Size(size << 4 | digit(byte)?, n_digits + 1))
             }
+            (Self::Size(..), _) => Err(Malformed::ChunkSize),
             (Self::SizeEnd(_), _) | (Self::Extension(..), b'\n') => Err(Malformed::ChunkSize),
             (&Self::Extension(size, n_bytes), _) => Ok(Self::Extension(size, more(n_bytes)?)),
             (Self::DataEnd, b'\r') => Ok(Self::DataLineFeed),
@@ -241,6 +244,7 @@ mod tests {
             ("1\r\ra", Malformed::ChunkSize),
             ("1;x\na", Malformed::ChunkSize),
             ("10000000000000000\r\n", Malformed::ChunkSize),
+            ("00000000000000000\r\n", Malformed::ChunkSize),
             ("1\r\nab", Malformed::ChunkEnd),
             ("1\r\na\n", Malformed::ChunkEnd),
             ("1\r\na\r1", Malformed::ChunkEnd),

@@ -64,7 +64,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Option<(Head, usize)>, Malformed> {
     let is_http_1_1 = response.version == Some(1);
     let headers = header_map(response.headers)?;
     let framing = framing(status, &headers, is_http_1_1)?;
-    let keeps_alive = is_http_1_1 && !says_close(&headers);
+    let keeps_alive = is_http_1_1 && framing != Framing::ToEnd && !says_close(&headers);
     let mut response = Response::new(());
     *response.status_mut() = status;
     *response.headers_mut() = headers;
@@ -258,8 +258,10 @@ mod tests {
             ("connection: close\r\n", false),
             ("connection: x, Close\r\n", false),
         ] {
-            assert_eq!(head(lines).unwrap().keeps_alive, keeps_alive, "{lines:?}");
+            let lines = format!("content-length: 0\r\n{lines}");
+            assert_eq!(head(&lines).unwrap().keeps_alive, keeps_alive, "{lines:?}");
         }
+        assert!(!head("").unwrap().keeps_alive);
         let (old, _) = parse(b"HTTP/1.0 200 OK\r\n\r\n").unwrap().unwrap();
         assert!(!old.keeps_alive);
     }
