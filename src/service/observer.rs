@@ -9,6 +9,9 @@ use super::{
 };
 use crate::upstream::Chain;
 
+/// Of the name of a model, whose length is the caller's choice.
+const MAX_LOGGED_CHARS: usize = 256;
+
 /// Watches one call. Dropped before its end, it records that the caller left, or what else ended the call.
 #[derive(Debug)]
 pub(super) struct Observer {
@@ -71,7 +74,7 @@ impl Observer {
                     ?code,
                     reason,
                     request_id = subject.request_id,
-                    model = subject.model,
+                    model = start(&subject.model),
                     duration_ms,
                     first_response_ms,
                     n_responses,
@@ -109,6 +112,30 @@ impl Drop for Observer {
     }
 }
 
+/// As much of a caller's text as a line of the log has room for.
+fn start(text: &str) -> &str {
+    let rest = text.char_indices().nth(MAX_LOGGED_CHARS);
+    rest.and_then(|(end, _first)| text.get(..end))
+        .unwrap_or(text)
+}
+
 fn millis(duration: std::time::Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_name_is_cut_in_the_log() {
+        for (text, logged) in [
+            ("", 0),
+            ("tiny", 4),
+            (&"é".repeat(256), 256),
+            (&"é".repeat(9999), 256),
+        ] {
+            assert_eq!(start(text).chars().count(), logged);
+        }
+    }
 }

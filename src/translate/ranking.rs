@@ -264,7 +264,12 @@ pub(crate) fn rerank_response(
     let n_wanted = top_n
         .filter(|top_n| *top_n > 0)
         .map_or(n_documents, |top_n| top_n.min(n_documents));
-    if results.len() != n_wanted {
+    if results.len() > n_wanted {
+        return Err(InvalidAnswer::Malformed(
+            "more documents than were asked for",
+        ));
+    }
+    if results.len() < n_wanted {
         return Err(InvalidAnswer::Unfinished);
     }
     Ok(proto::RerankResponse {

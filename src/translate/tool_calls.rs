@@ -45,6 +45,7 @@ pub(super) fn whole(
 
 const TOO_MANY: InvalidAnswer = InvalidAnswer::Malformed("more than 128 tool calls");
 const NAMELESS: InvalidAnswer = InvalidAnswer::Malformed("a tool call without a name");
+const RENAMED: InvalidAnswer = InvalidAnswer::Malformed("a tool call with another name");
 const HELD_TOO_LONG: InvalidAnswer =
     InvalidAnswer::Malformed("64 KiB of arguments before the name of a tool call");
 
@@ -59,6 +60,8 @@ struct Call {
     index: i64,
     /// The upstream's id, if it came before the call was told.
     id: Option<String>,
+    /// The name that was told.
+    name: String,
     /// Arguments held until the name is known; `None` once the call has been told.
     held: Option<String>,
 }
@@ -88,6 +91,9 @@ impl ToolCalls {
 
         let arguments = function.arguments.unwrap_or_default();
         let Some(held) = &mut call.held else {
+            if name.is_some_and(|name| *name != *call.name) {
+                return Err(RENAMED);
+            }
             return Ok((!arguments.is_empty()).then(|| {
                 piece(
                     choice,
@@ -109,18 +115,14 @@ impl ToolCalls {
                 Ok(None)
             };
         };
+        let name = name.into_owned();
         let arguments = call.held.take().unwrap_or_default();
+        call.name.clone_from(&name);
         let id = call
             .id
             .clone()
             .unwrap_or_else(|| made_id(answer_id, choice, number));
-        Ok(Some(piece(
-            choice,
-            number,
-            id,
-            name.into_owned(),
-            arguments,
-        )))
+        Ok(Some(piece(choice, number, id, name, arguments)))
     }
 
     /// Checks that no call is held back when its choice ends.
@@ -154,6 +156,7 @@ impl ToolCalls {
         self.0.push(Call {
             index,
             id: None,
+            name: String::new(),
             held: Some(String::new()),
         });
         Ok(self.0.len() - 1)
@@ -307,6 +310,16 @@ mod tests {
             ],
             &["0 x f 1", "1 y f 2", "1   3"],
         );
+    }
+
+    #[test]
+    fn two_calls_are_not_taken_for_one() {
+        for second in ["g", "_g"] {
+            let second =
+                format!(r#"[{{"index":0,"function":{{"name":"{second}","arguments":"2"}}}}]"#);
+            let first = r#"[{"index":0,"function":{"name":"f","arguments":"1"}}]"#;
+            assert_eq!(push_all(&[first, &second]), Err(RENAMED));
+        }
     }
 
     #[test]

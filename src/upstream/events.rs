@@ -142,8 +142,8 @@ impl Events {
         match chunk.error {
             Some(error) => Err(Error::from_error_body(ErrorBody::read_error(error.get()))),
             None if chunk.choices.is_none() => match ErrorBody::read(data.as_bytes()) {
-                ErrorBody::Foreign | ErrorBody::Detail => Ok(chunk),
-                told @ (ErrorBody::Engine(_) | ErrorBody::Gate(_)) => {
+                ErrorBody::Foreign => Ok(chunk),
+                told @ (ErrorBody::Engine(_) | ErrorBody::Gate(_) | ErrorBody::Detail) => {
                     Err(Error::from_error_body(told))
                 }
             },
@@ -205,5 +205,65 @@ impl Silence {
             timer.as_mut().reset(end);
         }
         Poll::Pending
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{
+        io::AsyncWriteExt as _,
+        net::{TcpListener, TcpStream},
+    };
+
+    use super::*;
+    use crate::upstream::{
+        content::Pieces,
+        http1::{self, Connection},
+        pool::Pool,
+    };
+
+    const HEAD: &str = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
+
+    fn chunk(data: &str) -> String {
+        let event = format!("data: {data}\n\n");
+        format!("{:x}\r\n{event}\r\n", event.len())
+    }
+
+    /// The events of an answer that begins so, and the upstream.
+    async fn events(body: &str, idle: Option<Duration>) -> (TcpStream, Events) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let uri = format!("http://{}/", listener.local_addr().unwrap());
+        let connector = http1::connector(false).unwrap();
+        let opened = Connection::open(connector, uri.parse().unwrap()).await;
+        let mut connection = opened.unwrap();
+        let mut upstream = listener.accept().await.unwrap().0;
+        let answer = format!("{HEAD}{body}");
+        upstream.write_all(answer.as_bytes()).await.unwrap();
+        connection.send(Pieces::default()).await.unwrap();
+        let body = Body::new(connection, Pool::new(Duration::from_secs(1)));
+        (upstream, Events::new(body, 1 << 20, idle))
+    }
+
+    #[tokio::test]
+    async fn events_that_came_with_a_fault_are_told_before_it() {
+        let fault = "HTTP/1.1 200 OK\r\n";
+        let (_upstream, mut events) = events(&(chunk("a") + &chunk("b") + fault), None).await;
+        for data in ["a", "b"] {
+            assert!(events.advance().await.unwrap());
+            assert_eq!(events.data().unwrap(), data);
+        }
+        let told = events.advance().await;
+        assert!(
+            matches!(told, Err(Error::Protocol(Malformed::Http(_)))),
+            "{told:?}"
+        );
+    }
+
+    #[tokio::test]
+    async fn what_comes_with_done_is_not_read() {
+        let body = chunk("a") + &chunk("[DONE]") + "HTTP/1.1 200 OK\r\n";
+        let (_upstream, mut events) = events(&body, None).await;
+        assert!(events.advance().await.unwrap());
+        assert!(!events.advance().await.unwrap());
     }
 }

@@ -144,26 +144,46 @@ impl fmt::Debug for Body {
 
 #[cfg(test)]
 mod tests {
-    use http::Uri;
-    use tokio::net::TcpListener;
+    use std::{future::poll_fn, iter};
+
+    use http::Request;
+    use tokio::{
+        io::AsyncWriteExt as _,
+        net::{TcpListener, TcpStream},
+        task::coop,
+    };
 
     use super::*;
-    use crate::upstream::http1::connector;
+    use crate::upstream::http1;
 
     const IDLE: Duration = Duration::from_secs(4);
+    const EMPTY: &str = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n";
 
-    async fn connection() -> (TcpListener, Connection) {
+    async fn connection() -> (TcpStream, Connection) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let uri: Uri = format!("http://{}/", listener.local_addr().unwrap())
-            .parse()
-            .unwrap();
-        let opened = Connection::open(connector(false).unwrap(), uri).await;
-        (listener, opened.unwrap())
+        let uri = format!("http://{}/", listener.local_addr().unwrap());
+        let connector = http1::connector(false).unwrap();
+        let opened = Connection::open(connector, uri.parse().unwrap()).await;
+        (listener.accept().await.unwrap().0, opened.unwrap())
+    }
+
+    /// A connection by which a request of that size got that answer, read to its end.
+    async fn used(answer: &str, n_bytes: usize) -> (TcpStream, Connection) {
+        let (mut upstream, mut connection) = connection().await;
+        upstream.write_all(answer.as_bytes()).await.unwrap();
+        let body = iter::once(vec![b'x'; n_bytes].into()).collect();
+        let request = Request::post("/").body(body).unwrap();
+        connection.send(http1::encode(request)).await.unwrap();
+        while poll_fn(|context| connection.poll_body(context, &mut |_data| {}))
+            .await
+            .unwrap()
+        {}
+        (upstream, connection)
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_connection_that_was_idle_for_too_long_is_not_used() {
-        let (_listener, connection) = connection().await;
+        let (_upstream, connection) = connection().await;
         let pool = Pool::new(IDLE);
         pool.put(connection);
         tokio::time::advance(IDLE - Duration::from_millis(1)).await;
@@ -174,7 +194,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_busy_connection_is_used_up_to_its_greatest_age() {
-        let (_listener, mut connection) = connection().await;
+        let (_upstream, mut connection) = connection().await;
         let pool = Pool::new(IDLE);
         let begun = Instant::now();
         loop {
@@ -186,5 +206,46 @@ mod tests {
             tokio::time::advance(Duration::from_secs(1)).await;
         }
         assert_eq!(begun.elapsed(), MAX_AGE);
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_cannot_be_used_again_is_closed_at_once() {
+        for (answer, n_bytes, n_kept) in [
+            (format!("{EMPTY}\r\n"), 10, 1),
+            (format!("{EMPTY}connection: close\r\n\r\n"), 10, 0),
+            (
+                "HTTP/1.0 200 OK\r\ncontent-length: 0\r\n\r\n".to_owned(),
+                10,
+                0,
+            ),
+            (format!("{EMPTY}\r\nHTTP/1.1 200 OK\r\n"), 10, 1),
+            // More than sockets hold, so that it is not sent when the answer comes.
+            (format!("{EMPTY}\r\n"), 32 << 20, 0),
+        ] {
+            let (_upstream, connection) = used(&answer, n_bytes).await;
+            let pool = Pool::new(IDLE);
+            pool.put(connection);
+            assert_eq!(pool.with(|idle| idle.len()), n_kept, "{answer:?} {n_bytes}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_connection_on_which_more_has_come_is_not_used_whatever_the_task_has_done() {
+        let pool = Pool::new(IDLE);
+        let mut upstreams = Vec::new();
+        for _ in 0..2 {
+            let (mut upstream, connection) = used(&format!("{EMPTY}\r\n"), 10).await;
+            upstream.write_all(EMPTY.as_bytes()).await.unwrap();
+            pool.put(connection);
+            upstreams.push(upstream);
+        }
+        let taken = poll_fn(|context| {
+            while let Poll::Ready(progress) = coop::poll_proceed(context) {
+                progress.made_progress();
+            }
+            Poll::Ready(pool.take())
+        });
+        assert!(taken.await.is_none());
+        assert!(pool.take().is_none());
     }
 }

@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use tonic::{Code, Status};
+use tonic::{Code, Status, transport::Endpoint};
+use vllm_grpc_adapter::proto::generation_service_client::GenerationServiceClient;
 
 use crate::support::{
     adapter::{Adapter, Streamed},
@@ -172,6 +173,32 @@ async fn the_time_in_which_the_caller_does_not_read_is_no_stall() {
         .await;
     let responses = adapter.client().stream_generate(prompt("x")).await.unwrap();
     // The windows between fill, and nothing moves.
+    tokio::time::sleep(4 * LIMIT).await;
+    let mut responses = responses.into_inner();
+    while soon("an event", responses.message())
+        .await
+        .unwrap()
+        .is_some()
+    {}
+}
+
+/// Row B21: the same where the upstream had nothing to send when the caller stopped, and then a large event.
+#[tokio::test]
+async fn an_event_that_came_while_the_caller_did_not_read_is_no_stall() {
+    const WINDOW: u32 = 65_535;
+    let large = wire::text(&"x".repeat(100_000));
+    let reply = begun().event(&large).pause(LIMIT / 10).event(&large);
+    let vllm = Vllm::replying(reply.event(wire::finish("stop")).done()).await;
+    let adapter = Adapter::before(vllm.base_url())
+        .with(|config| config.limits.token_idle = Some(LIMIT))
+        .start()
+        .await;
+    let channel = Endpoint::from_shared(format!("http://{}", adapter.address))
+        .unwrap()
+        .initial_stream_window_size(WINDOW)
+        .initial_connection_window_size(WINDOW);
+    let mut client = GenerationServiceClient::new(channel.connect().await.unwrap());
+    let responses = client.stream_generate(prompt("x")).await.unwrap();
     tokio::time::sleep(4 * LIMIT).await;
     let mut responses = responses.into_inner();
     while soon("an event", responses.message())

@@ -29,9 +29,12 @@ pub(super) enum Socket {
     Tls(Box<TokioIo<MaybeHttpsStream<TokioIo<TcpStream>>>>),
 }
 
-/// Time between TCP probes of a silent upstream, and until it counts as gone.
+/// Time until a silent upstream's host is probed, and between probes.
 const TCP_KEEPALIVE: Duration = Duration::from_secs(15);
-const TCP_USER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Probes without an answer until the host counts as gone. The system's own time-out of sending (`TCP_USER_TIMEOUT`)
+/// would count one as gone, too, that answers and is too busy to read.
+const TCP_KEEPALIVE_PROBES: u32 = 2;
 
 /// A connector that goes by the URL alone: no proxy of the environment, and roots of trust only where TLS needs them.
 pub(in crate::upstream) fn connector(is_https: bool) -> Result<Connector, BoxError> {
@@ -39,8 +42,8 @@ pub(in crate::upstream) fn connector(is_https: bool) -> Result<Connector, BoxErr
     http.enforce_http(false);
     http.set_nodelay(true);
     http.set_keepalive(Some(TCP_KEEPALIVE));
-    #[cfg(any(target_os = "android", target_os = "fuchsia", target_os = "linux"))]
-    http.set_tcp_user_timeout(Some(TCP_USER_TIMEOUT));
+    http.set_keepalive_interval(Some(TCP_KEEPALIVE));
+    http.set_keepalive_retries(Some(TCP_KEEPALIVE_PROBES));
     let provider = rustls::crypto::ring::default_provider();
     let tls = rustls::ClientConfig::builder_with_provider(provider.into())
         .with_safe_default_protocol_versions()?;
