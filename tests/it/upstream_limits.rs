@@ -186,8 +186,9 @@ async fn the_time_in_which_the_caller_does_not_read_is_no_stall() {
 #[tokio::test]
 async fn an_event_that_came_while_the_caller_did_not_read_is_no_stall() {
     const WINDOW: u32 = 65_535;
-    let large = wire::text(&"x".repeat(100_000));
-    let reply = begun().event(&large).pause(LIMIT / 10).event(&large);
+    // Each more than one read of the socket, and small enough that the transport looks for more before it sends it.
+    let event = wire::text(&"x".repeat(20_000));
+    let reply = (0..30).fold(begun(), |reply, _n| reply.event(&event).pause(LIMIT / 60));
     let vllm = Vllm::replying(reply.event(wire::finish("stop")).done()).await;
     let adapter = Adapter::before(vllm.base_url())
         .with(|config| config.limits.token_idle = Some(LIMIT))
