@@ -14,6 +14,8 @@ use secrecy::SecretString;
 use url::Url;
 
 pub use args::{Args, Command};
+#[cfg(test)]
+pub(crate) use value::ALWAYS_TAKEN;
 
 /// Everything that the adapter needs to know before it starts.
 #[derive(Debug)]

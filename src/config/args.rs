@@ -22,7 +22,7 @@ use super::{
 ///
 /// Every flag has an environment variable, and a `.env` file in the working directory may set those that the
 /// environment lacks. Durations carry a unit (500ms, 2s, 5m) and sizes may (64KiB, 32MiB); `off` switches a limit off
-/// where it says so.
+/// where it says so. Lists are separated by commas.
 #[derive(Debug, Parser)]
 #[command(name = "vllm-grpc-adapter", version, max_term_width = 100)]
 pub struct Args {
@@ -60,7 +60,8 @@ pub struct Args {
     #[arg(long, env = "ADAPTER_DEFAULT_MODEL", value_name = "MODEL")]
     default_model: Option<String>,
 
-    /// Keys that `extra_body_json` may carry, separated by commas.
+    /// Keys that `extra_body_json` may carry, separated by commas; each is named, `*` is refused. A key that has a typed
+    /// field stays refused in the request that has it.
     #[arg(
         long,
         env = "ADAPTER_ALLOW_EXTRA_BODY",
@@ -68,7 +69,7 @@ pub struct Args {
         value_name = "KEYS"
     )]
     allow_extra_body: Vec<String>,
-    /// Fields of the upstream's answer that `extension_keys` may name, separated by commas.
+    /// Fields of the upstream's answer that `extension_keys` may name, separated by commas; `*` is refused.
     #[arg(
         long,
         env = "ADAPTER_ALLOW_EXTENSIONS",
@@ -94,7 +95,7 @@ pub struct Args {
         value_name = "DURATION"
     )]
     connect_timeout: String,
-    /// Longest time from a request to the first event of its stream; `off` waits.
+    /// Longest time from a request to the first event of its stream; `off` waits. It bounds streams alone.
     #[arg(
         long,
         env = "ADAPTER_FIRST_TOKEN_TIMEOUT",
@@ -103,7 +104,8 @@ pub struct Args {
         value_name = "DURATION"
     )]
     first_token_timeout: String,
-    /// Longest silence between two events of a stream, once begun; `off` waits. Comments are no events.
+    /// Longest silence between two events of a stream, once begun; `off` waits. Comments are no events. It bounds
+    /// streams alone.
     #[arg(
         long,
         env = "ADAPTER_TOKEN_IDLE_TIMEOUT",
@@ -112,7 +114,8 @@ pub struct Args {
         value_name = "DURATION"
     )]
     token_idle_timeout: String,
-    /// Longest time of a whole call; `off` leaves it to the caller's deadline, which always holds.
+    /// Longest time of a whole call; `off` leaves it to the caller's deadline, which always holds. Beside that deadline
+    /// it is the only limit of time of a unary call, once the upstream is reached.
     #[arg(
         long,
         env = "ADAPTER_MAX_DURATION",
@@ -121,7 +124,7 @@ pub struct Args {
         value_name = "DURATION"
     )]
     max_duration: String,
-    /// Time after which a caller that does not read its stream is cut; `off` waits.
+    /// Time after which a caller that does not read its stream is disconnected; `off` waits.
     #[arg(
         long,
         env = "ADAPTER_WRITE_STALL_TIMEOUT",
@@ -295,10 +298,10 @@ pub struct Args {
     log_json: bool,
 }
 
-/// What to run in place of the adapter before a vLLM.
+/// What to run in place of the adapter in front of a vLLM.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
-    /// Serves before a simulated vLLM inside this process, so that no GPU is needed to try it.
+    /// Serves in front of a simulated vLLM inside this process, so that no GPU is needed to try it.
     Demo,
 }
 
@@ -348,14 +351,17 @@ pub(super) fn check(args: Args) -> Result<Config, Faults> {
 
 fn policy(args: Args, faults: &mut Collector) -> Option<Policy> {
     let max_audio_bytes = faults.keep("max-audio-bytes", value::bytes(&args.max_audio_bytes));
-    let media_hosts = names(args.allow_media_hosts);
-    let media_hosts = media_hosts.iter().map(|host| value::host(host)).collect();
+    let extra_body_keys = list(args.allow_extra_body, value::extra_body_key);
+    let extra_body_keys = faults.keep("allow-extra-body", extra_body_keys);
+    let extension_keys = list(args.allow_extensions, value::key);
+    let extension_keys = faults.keep("allow-extensions", extension_keys);
+    let media_hosts = list(args.allow_media_hosts, value::host);
     let media_hosts = faults.keep("allow-media-hosts", media_hosts);
     Some(Policy {
         max_audio_bytes: max_audio_bytes?,
         default_model: args.default_model.filter(|model| !model.is_empty()),
-        extra_body_keys: names(args.allow_extra_body),
-        extension_keys: names(args.allow_extensions),
+        extra_body_keys: extra_body_keys?,
+        extension_keys: extension_keys?,
         media_hosts: media_hosts?,
     })
 }
@@ -460,10 +466,11 @@ fn address(text: &str) -> Result<SocketAddr, String> {
         .ok_or_else(fault)
 }
 
-/// The names of a list, without spaces and empty ones.
-fn names(list: Vec<String>) -> BTreeSet<String> {
-    list.iter()
-        .map(|name| name.trim().to_owned())
-        .filter(|name| !name.is_empty())
-        .collect()
+/// The names of a list, each read by itself, without spaces around it and without empty ones.
+fn list(
+    texts: Vec<String>,
+    read: fn(&str) -> Result<String, String>,
+) -> Result<BTreeSet<String>, String> {
+    let texts = texts.iter().map(|text| text.trim());
+    texts.filter(|text| !text.is_empty()).map(read).collect()
 }

@@ -84,12 +84,16 @@ fn every_fault_is_told_at_once() {
         "--max-streams-per-connection=-1",
         "--max-request-bytes=3GiB",
         "--log=a=b=c",
+        "--allow-extensions=*",
+        "--allow-extra-body=chat_template,*",
         "--allow-media-hosts=media.example,https://media.example",
     ])
     .unwrap_err();
     let flags = faults.iter().map(|fault| fault.split(':').next().unwrap());
     let flags: BTreeSet<&str> = flags.collect();
     let expected = [
+        "--allow-extensions",
+        "--allow-extra-body",
         "--allow-media-hosts",
         "--connect-timeout",
         "--drain-timeout",

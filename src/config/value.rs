@@ -126,6 +126,28 @@ pub(super) fn filter(text: &str) -> Result<String, String> {
 const LEVELS: &str =
     "as off, error, warn, info, debug or trace, or a module's, as vllm_grpc_adapter=debug";
 
+/// Members of every request's body that the contract or the adapter sets, so that `extra_body_json` can hold them
+/// nowhere. What only some requests set may be of use in the others.
+pub(crate) const ALWAYS_TAKEN: [&str; 2] = ["model", "request_id"];
+
+/// A key that `extra_body_json` may carry.
+pub(super) fn extra_body_key(text: &str) -> Result<String, String> {
+    if ALWAYS_TAKEN.contains(&text) {
+        return Err(format!(
+            "{text:?} is set by the adapter in every request, so that no caller can set it"
+        ));
+    }
+    key(text)
+}
+
+/// The name of a member of a JSON object; a list of them has no word for all.
+pub(super) fn key(text: &str) -> Result<String, String> {
+    if text == "*" {
+        return Err("`*` is no key: each key is named".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
 /// A host as a URL names it, or `*` for any.
 pub(super) fn host(text: &str) -> Result<String, String> {
     let fault =
@@ -224,6 +246,19 @@ mod tests {
                 "{text}"
             );
         }
+    }
+
+    #[test]
+    fn a_key_is_named_and_is_not_one_that_the_adapter_sets() {
+        assert_eq!(extra_body_key("chat_template"), Ok("chat_template".into()));
+        assert_eq!(key("model"), Ok("model".into()));
+        for text in ["*", "model", "request_id"] {
+            assert!(
+                extra_body_key(text).is_err_and(|fault| fault.contains(text)),
+                "{text}"
+            );
+        }
+        assert!(key("*").is_err());
     }
 
     #[test]

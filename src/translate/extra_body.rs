@@ -117,6 +117,10 @@ fn shown(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        config,
+        translate::{embedding, ranking, tokenization, transcription},
+    };
 
     fn allowed() -> BTreeSet<String> {
         ["vllm_xargs", "temperature"].map(str::to_owned).into()
@@ -125,6 +129,21 @@ mod tests {
     #[test]
     fn the_names_are_sorted() {
         assert!(TAKEN.is_sorted());
+    }
+
+    #[test]
+    fn what_the_configuration_refuses_is_taken_in_every_request() {
+        let services = [
+            &embedding::FIELDS,
+            &ranking::RERANK_FIELDS,
+            &ranking::SCORE_FIELDS,
+            &tokenization::FIELDS,
+            &transcription::FIELDS,
+        ];
+        for name in config::ALWAYS_TAKEN {
+            assert!(is_taken(name), "{name}");
+            assert!(services.iter().all(|fields| fields.has(name)), "{name}");
+        }
     }
 
     #[test]
