@@ -2,25 +2,36 @@
 
 use std::{
     io::{self, IoSlice},
+    net::SocketAddr,
     pin::Pin,
     task::{Context, Poll},
     time::Duration,
+    vec,
 };
 
 use http::Uri;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
-use hyper_util::{client::legacy::connect::HttpConnector, rt::TokioIo};
+use hyper_util::{
+    client::legacy::connect::{
+        HttpConnector,
+        dns::{GaiResolver, Name},
+    },
+    rt::TokioIo,
+};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
 };
-use tower::ServiceExt as _;
+use tower::{ServiceExt as _, util::BoxCloneSyncService};
 
 use super::BoxError;
 
 /// Opens sockets.
 #[derive(Clone, Debug)]
-pub(in crate::upstream) struct Connector(HttpsConnector<HttpConnector>);
+pub(in crate::upstream) struct Connector(HttpsConnector<HttpConnector<Resolver>>);
+
+/// Tells the addresses of a host, and is asked for each connection, so that a name that moves is followed.
+type Resolver = BoxCloneSyncService<Name, vec::IntoIter<SocketAddr>, io::Error>;
 
 /// An open socket.
 pub(super) enum Socket {
@@ -38,7 +49,13 @@ const TCP_KEEPALIVE_PROBES: u32 = 2;
 
 /// A connector that goes by the URL alone: no proxy of the environment, and roots of trust only where TLS needs them.
 pub(in crate::upstream) fn connector(is_https: bool) -> Result<Connector, BoxError> {
-    let mut http = HttpConnector::new();
+    let system = GaiResolver::new();
+    let system = system.map_response(|addresses| addresses.collect::<Vec<_>>().into_iter());
+    connector_by(BoxCloneSyncService::new(system), is_https)
+}
+
+fn connector_by(resolver: Resolver, is_https: bool) -> Result<Connector, BoxError> {
+    let mut http = HttpConnector::new_with_resolver(resolver);
     http.enforce_http(false);
     http.set_nodelay(true);
     http.set_keepalive(Some(TCP_KEEPALIVE));
@@ -128,6 +145,38 @@ impl AsyncWrite for Socket {
         match self.get_mut() {
             Self::Plain(socket) => Pin::new(socket).poll_shutdown(context),
             Self::Tls(socket) => Pin::new(socket).poll_shutdown(context),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use tokio::net::TcpListener;
+    use tower::service_fn;
+
+    use super::*;
+
+    /// Row B26 of the fault matrix.
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn a_name_that_gets_another_address_is_followed_by_the_next_connection() {
+        let first = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = first.local_addr().unwrap().port();
+        let second = TcpListener::bind(("127.0.0.2", port)).await.unwrap();
+        let address = Arc::new(Mutex::new(first.local_addr().unwrap()));
+        let told = Arc::clone(&address);
+        let resolver = service_fn(move |_name| {
+            let address = *told.lock().unwrap();
+            async move { Ok(vec![address].into_iter()) }
+        });
+        let connector = connector_by(BoxCloneSyncService::new(resolver), false).unwrap();
+        let uri: Uri = format!("http://vllm.test:{port}/").parse().unwrap();
+        for listener in [first, second] {
+            *address.lock().unwrap() = listener.local_addr().unwrap();
+            let _socket = connector.clone().connect(uri.clone()).await.unwrap();
+            listener.accept().await.unwrap();
         }
     }
 }
