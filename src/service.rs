@@ -8,7 +8,6 @@ mod error;
 mod generation;
 mod models;
 mod observer;
-pub(crate) mod pace;
 mod ranking;
 pub(crate) mod request_id;
 mod stream;

@@ -6,7 +6,6 @@ use std::{
     future::poll_fn,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::pin,
-    sync::Arc,
     task::Poll,
 };
 
@@ -19,7 +18,6 @@ use super::{request_body::RequestBody, response_body::ResponseBody};
 use crate::{
     config,
     service::{
-        pace::Budget,
         request_id::{REQUEST_ID, RequestId},
         transport_error::{MessageLimits, TransportError},
     },
@@ -31,13 +29,6 @@ use crate::{
 pub(super) struct Calls {
     routes: Routes,
     limits: MessageLimits,
-}
-
-/// The connection that a call came on.
-#[derive(Clone, Debug)]
-pub(super) struct Peer {
-    pub(super) addresses: TcpConnectInfo,
-    pub(super) budget: Arc<Budget>,
 }
 
 /// One call, for the statuses that are made here.
@@ -62,7 +53,7 @@ impl Calls {
 /// Answers one call.
 pub(super) async fn answer(
     mut calls: Calls,
-    peer: Peer,
+    peer: TcpConnectInfo,
     mut request: Request<Incoming>,
 ) -> Result<Response<ResponseBody>, Infallible> {
     let caller = Caller {
@@ -73,8 +64,7 @@ pub(super) async fn answer(
         return Ok(caller.finish(plain(status)));
     }
     request.extensions_mut().insert(caller.id.clone());
-    request.extensions_mut().insert(peer.addresses);
-    request.extensions_mut().insert(peer.budget);
+    request.extensions_mut().insert(peer);
     let is_streaming = takes_many_messages(request.uri().path());
     let request = request.map(|body| RequestBody::new(body, caller.clone(), is_streaming));
     let answered = async move { calls.routes.call(request).await };

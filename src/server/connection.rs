@@ -26,11 +26,11 @@ use tonic::{service::Routes, transport::server::TcpConnectInfo};
 
 use super::{
     LAST_WORDS,
-    calls::{self, Calls, Peer},
+    calls::{self, Calls},
     preface::Preface,
     streams::{Executor, Streams},
 };
-use crate::{config, service::pace::Budget, telemetry::call::Ending};
+use crate::{config, telemetry::call::Ending};
 
 /// Time that a caller has for its preface and for acknowledging the settings.
 ///
@@ -110,12 +110,9 @@ impl Shared {
 
 /// Serves a connection until its caller, its age or the server ends it. Dropping it ends its calls.
 pub(super) async fn serve(stream: TcpStream, shared: Arc<Shared>) {
-    let peer = Peer {
-        addresses: TcpConnectInfo {
-            local_addr: stream.local_addr().ok(),
-            remote_addr: stream.peer_addr().ok(),
-        },
-        budget: Arc::default(),
+    let peer = TcpConnectInfo {
+        local_addr: stream.local_addr().ok(),
+        remote_addr: stream.peer_addr().ok(),
     };
     let streams = Streams::new(shared.config.write_stall_timeout);
     let is_open = Arc::new(AtomicBool::new(false));
@@ -129,7 +126,6 @@ pub(super) async fn serve(stream: TcpStream, shared: Arc<Shared>) {
         stream,
         preface: Some(Preface::new()),
         is_open,
-        budget: Arc::clone(&peer.budget),
     };
     let service = service_fn(|request| calls::answer(shared.calls.clone(), peer.clone(), request));
     let connection =
@@ -139,7 +135,7 @@ pub(super) async fn serve(stream: TcpStream, shared: Arc<Shared>) {
         tokio::select! {
             ended = connection.as_mut() => {
                 if let Err(error) = ended {
-                    tracing::debug!(%error, peer = ?peer.addresses.remote_addr, "connection ended");
+                    tracing::debug!(%error, peer = ?peer.remote_addr, "connection ended");
                 }
                 return;
             }
@@ -240,7 +236,6 @@ pin_project_lite::pin_project! {
         // `None` once it is done.
         preface: Option<Preface>,
         is_open: Arc<AtomicBool>,
-        budget: Arc<Budget>,
     }
 }
 
@@ -257,13 +252,8 @@ impl AsyncRead for Socket {
         let read = this.stream.poll_read(cx, buffer);
         if let Some(preface) = this.preface {
             preface.read(buffer.filled().get(n_before..).unwrap_or_default());
-            if preface.is_acknowledged() {
-                this.is_open.store(true, Ordering::Relaxed);
-            }
-            if let Some(window) = preface.window() {
-                this.budget.set_window(window);
-            }
             if preface.is_done() {
+                this.is_open.store(true, Ordering::Relaxed);
                 *this.preface = None;
             }
         }

@@ -1,7 +1,5 @@
 //! What a call brings beside its message: its id, its deadline, its trace, and the upstream it wants.
 
-use std::sync::Arc;
-
 use http::{HeaderName, HeaderValue};
 use tonic::metadata::MetadataMap;
 
@@ -9,7 +7,6 @@ use super::{
     deadline::Deadline,
     error::{Error, Subject},
     observer::Observer,
-    pace::Budget,
     request_id::RequestId,
 };
 use crate::{config::Limits, upstream::Headers};
@@ -33,8 +30,6 @@ pub(super) struct Call {
     pub(super) observer: Observer,
     pub(super) deadline: Deadline,
     pub(super) headers: Headers,
-    /// What the call shares with the others of its connection, where its client counts them together.
-    pub(super) budget: Option<Arc<Budget>>,
 }
 
 impl Call {
@@ -67,7 +62,6 @@ impl Call {
                     observer,
                     deadline,
                     headers,
-                    budget: budget(request),
                 })
             }
             Err(error) => Err(observer.fail(&error)),
@@ -88,23 +82,6 @@ impl Call {
             Err(error) => Err(self.observer.fail(&error)),
         }
     }
-}
-
-fn budget<T>(request: &tonic::Request<T>) -> Option<Arc<Budget>> {
-    let budget = request.extensions().get::<Arc<Budget>>()?;
-    let agent = request.metadata().get("user-agent");
-    let agent = agent.and_then(|agent| agent.to_str().ok());
-    let is_shared = !agent.is_some_and(counts_nothing);
-    is_shared.then(|| Arc::clone(budget))
-}
-
-/// Whether that is one of gRPC's own libraries, as `grpc-go` or `grpc-python`, none of which is built on h2. A program's
-/// own name may stand before it.
-///
-/// <https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md#user-agents>
-fn counts_nothing(agent: &str) -> bool {
-    let mut products = agent.split_whitespace();
-    products.any(|product| product.starts_with("grpc-") && !product.starts_with("grpc-rust"))
 }
 
 fn check_upstream(metadata: &MetadataMap) -> Result<(), Error> {
@@ -132,34 +109,4 @@ fn trace(metadata: &MetadataMap) -> Vec<(HeaderName, HeaderValue)> {
             .map(|value| (name, value))
     };
     TRACE.into_iter().filter_map(value).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[track_caller]
-    fn check(agent: Option<&'static str>, is_shared: bool) {
-        let mut request = tonic::Request::new(());
-        request.extensions_mut().insert(Arc::new(Budget::default()));
-        if let Some(agent) = agent {
-            let agent = agent.parse().unwrap();
-            request.metadata_mut().insert("user-agent", agent);
-        }
-        assert_eq!(budget(&request).is_some(), is_shared, "{agent:?}");
-    }
-
-    #[test]
-    fn a_client_that_may_count_frames_shares_the_budget_of_its_connection() {
-        check(None, true);
-        check(Some("tonic/0.14.9"), true);
-        check(Some("app/1.0 tonic/0.14.9"), true);
-        check(Some("grpc-rust/0.9.0"), true);
-        check(Some("grpc-go/1.76.0"), false);
-        check(Some("app/1.0 grpc-java-netty/1.76.0"), false);
-        check(
-            Some("grpc-python/1.85.1 grpc-c/52.0.0 (linux; chttp2)"),
-            false,
-        );
-    }
 }

@@ -9,7 +9,7 @@ use std::{
 use tokio::time::Sleep;
 use tokio_stream::Stream;
 
-use super::{call::Call, error::Error, pace::Pace};
+use super::{call::Call, error::Error};
 use crate::{
     telemetry,
     translate::ChunkTranslator,
@@ -34,7 +34,6 @@ pub(crate) struct Responses<T> {
     /// Before how many of the next reads the caller may have kept the stream waiting. The transport reads once more when
     /// it has taken a response, and may then wait for its caller.
     n_resumed: u8,
-    pace: Pace,
 }
 
 /// How far the stream is.
@@ -50,13 +49,12 @@ enum State {
 
 impl<T: ChunkTranslator> Responses<T> {
     /// The responses of an answer that has begun; what was translated of it comes first.
-    pub(super) fn new(events: Events, translator: T, mut call: Call) -> Self {
+    pub(super) fn new(events: Events, translator: T, call: Call) -> Self {
         let timer = call.deadline.timer().map(Box::pin);
         // A caller that does not read keeps this from being polled, and its deadline must hold all the same.
         if let Some(timer) = &timer {
             telemetry::call::set_deadline(timer.deadline());
         }
-        let pace = Pace::new(call.budget.take());
         Self {
             events,
             translator,
@@ -64,7 +62,6 @@ impl<T: ChunkTranslator> Responses<T> {
             call,
             state: State::Open,
             n_resumed: 0,
-            pace,
         }
     }
 
@@ -114,7 +111,6 @@ impl<T: ChunkTranslator> Responses<T> {
 
     fn count(&mut self, response: &T::Response) {
         self.n_resumed = 2;
-        self.pace.add(response);
         self.call.observer.responded();
         if T::is_delta(response) {
             self.call.observer.subject.deltas += 1;
@@ -158,11 +154,7 @@ impl<T: ChunkTranslator + Unpin> Stream for Responses<T> {
                 this.state = State::Ending(Some(this.call.deadline.expired().into()));
                 continue;
             }
-            ready!(this.pace.poll_begin(context));
-            if this.poll_read(context).is_pending() {
-                this.pace.end_piece();
-                return Poll::Pending;
-            }
+            ready!(this.poll_read(context));
         }
     }
 }
