@@ -35,6 +35,11 @@ const IMPURE: &[&str] = &[
 
 const MODULES: &[Module] = &[
     Module {
+        name: "coalesce",
+        may_name: &[],
+        must_not_hold: &["env::", "hyper::", "tonic::", "tracing::"],
+    },
+    Module {
         name: "config",
         may_name: &[],
         must_not_hold: &["tokio::", "tonic::", "hyper::", "tracing::"],
@@ -65,7 +70,14 @@ const MODULES: &[Module] = &[
     },
     Module {
         name: "server",
-        may_name: &["config", "proto", "service", "telemetry", "upstream"],
+        may_name: &[
+            "coalesce",
+            "config",
+            "proto",
+            "service",
+            "telemetry",
+            "upstream",
+        ],
         must_not_hold: &["env::"],
     },
     Module {
@@ -98,7 +110,7 @@ const MODULES: &[Module] = &[
     },
     Module {
         name: "upstream",
-        may_name: &["config", "openai", "sse"],
+        may_name: &["coalesce", "config", "openai", "sse"],
         must_not_hold: &["tonic::", "env::"],
     },
 ];

@@ -149,9 +149,10 @@ impl Connection {
         }
     }
 
-    /// Whether it may once be reusable: nothing of its request is left, and it is not to be closed.
+    /// Whether it may once be reusable: nothing of its request is left, it is not to be closed, and it can be told
+    /// whether something has come.
     pub(in crate::upstream) fn may_be_kept(&self) -> bool {
-        self.keeps_alive && self.unsent.is_none()
+        self.keeps_alive && self.unsent.is_none() && !self.socket.has_paused()
     }
 
     /// Whether another request may be sent: what was left of the last answer has come and held no data, and the

@@ -25,6 +25,7 @@ use tokio::{
 use tower::{ServiceExt as _, util::BoxCloneSyncService};
 
 use super::BoxError;
+use crate::coalesce::Coalesced;
 
 /// Opens sockets.
 #[derive(Clone, Debug)]
@@ -35,7 +36,7 @@ type Resolver = BoxCloneSyncService<Name, vec::IntoIter<SocketAddr>, io::Error>;
 
 /// An open socket.
 pub(super) enum Socket {
-    Plain(TcpStream),
+    Plain(Coalesced),
     /// Boxed, since it is large and plain sockets are many.
     Tls(Box<TokioIo<MaybeHttpsStream<TokioIo<TcpStream>>>>),
 }
@@ -85,9 +86,19 @@ impl Connector {
     /// Connects to the URL's host.
     pub(super) async fn connect(self, uri: Uri) -> Result<Socket, BoxError> {
         Ok(match self.0.oneshot(uri).await? {
-            MaybeHttpsStream::Http(plain) => Socket::Plain(plain.into_inner()),
+            MaybeHttpsStream::Http(plain) => Socket::Plain(Coalesced::new(plain.into_inner())),
             tls @ MaybeHttpsStream::Https(_) => Socket::Tls(Box::new(TokioIo::new(tls))),
         })
+    }
+}
+
+impl Socket {
+    /// Whether that it is pending may once not have meant that nothing has come.
+    pub(super) fn has_paused(&self) -> bool {
+        match self {
+            Self::Plain(socket) => socket.has_paused(),
+            Self::Tls(_) => false,
+        }
     }
 }
 
