@@ -16,6 +16,9 @@ const LONGEST_LINE_END: usize = 2;
 /// A buffer of that size is kept by a stream which waits: some events.
 const KEPT_BYTES: usize = 4096;
 
+/// A buffer of that size is kept while the next event may not be asked for: a read of a socket.
+const MOST_KEPT_BYTES: usize = 16 << 10;
+
 /// Finds events in the bytes of a stream.
 ///
 /// [`push`](Self::push) bytes, then [`advance`](Self::advance) while it finds events.
@@ -74,6 +77,12 @@ impl Decoder {
     pub(crate) fn push(&mut self, bytes: &[u8]) {
         self.release();
         self.detach();
+        self.discard();
+        self.buffer.extend_from_slice(bytes);
+    }
+
+    /// Drops what was read and is not of an event that is still to come.
+    fn discard(&mut self) {
         let keep = match &self.event {
             Event::Line(line) => line.start,
             Event::Empty | Event::Lines(_) => self.position,
@@ -86,7 +95,15 @@ impl Decoder {
                 *line = line.start - keep..line.end - keep;
             }
         }
-        self.buffer.extend_from_slice(bytes);
+    }
+
+    /// Forgets the event, and gives back what a large one took: its reader may not come back for long.
+    pub(crate) fn compact(&mut self) {
+        if self.buffer.capacity() > MOST_KEPT_BYTES {
+            self.release();
+            self.discard();
+            self.buffer.shrink_to_fit();
+        }
     }
 
     /// Gives back memory that a stream which waits does not need.
@@ -368,5 +385,43 @@ mod tests {
             "{}",
             decoder.buffer.capacity()
         );
+    }
+
+    #[test]
+    fn a_large_event_that_was_read_is_not_kept() {
+        let mut decoder = Decoder::new(1 << 20);
+        let large = "x".repeat(100_000);
+        for rest in ["", "data: b", "data: b\ndata: c", "data: b\n\n"] {
+            decoder.push(format!("data: {large}\n\n{rest}").as_bytes());
+            assert_eq!(decoder.advance(), Ok(true));
+            assert_eq!(decoder.data(), large.as_bytes());
+            decoder.compact();
+            assert!(decoder.buffer.capacity() < 1000, "{rest:?}");
+            decoder.push(b"\n\ndata: end\n\n");
+            let mut events = Vec::new();
+            while decoder.advance() == Ok(true) {
+                events.push(String::from_utf8_lossy(decoder.data()).into_owned());
+            }
+            let last = rest.replace("data: ", "").trim_end().to_owned();
+            let expected = [last, "end".to_owned()];
+            let expected = if rest.is_empty() {
+                &expected[1..]
+            } else {
+                &expected[..]
+            };
+            assert_eq!(events, expected, "{rest:?}");
+        }
+    }
+
+    #[test]
+    fn a_large_event_is_kept_until_it_was_read() {
+        let mut decoder = Decoder::new(1 << 20);
+        let large = "x".repeat(100_000);
+        decoder.push(format!("data: {large}").as_bytes());
+        assert_eq!(decoder.advance(), Ok(false));
+        decoder.compact();
+        decoder.push(b"\n\n");
+        assert_eq!(decoder.advance(), Ok(true));
+        assert_eq!(decoder.data(), large.as_bytes());
     }
 }

@@ -37,8 +37,9 @@ const FILLER_FIELD: u32 = (1 << 29) - 1;
 /// The filler's key and its length, of one byte.
 const FILLER_HEAD_BYTES: usize = 6;
 
-/// As many bytes as are put together before they are given to the transport (tonic's default).
-const YIELD_BYTES: usize = 32 * 1024;
+/// As many bytes as are put together before they are given to the transport: half a frame of HTTP/2, since the buffer
+/// may take twice of what is in it.
+const YIELD_BYTES: usize = 8 * 1024;
 
 /// The codec that `build.rs` names in the generated code, for servers and for clients.
 pub struct Codec<T, U>(PhantomData<(T, U)>);

@@ -56,10 +56,8 @@ pub(super) async fn answer(
     peer: TcpConnectInfo,
     mut request: Request<Incoming>,
 ) -> Result<Response<ResponseBody>, Infallible> {
-    let caller = Caller {
-        id: RequestId::accept_or_make(request.headers().get(REQUEST_ID)),
-        limits: calls.limits,
-    };
+    let id = RequestId::accept_or_make(request.headers().get(REQUEST_ID));
+    let caller = Caller::new(id, calls.limits);
     if let Some(status) = not_grpc(&request) {
         return Ok(caller.finish(plain(status)));
     }
@@ -133,6 +131,10 @@ fn takes_many_messages(path: &str) -> bool {
 // === impl Caller ===
 
 impl Caller {
+    pub(super) fn new(id: RequestId, limits: MessageLimits) -> Self {
+        Self { id, limits }
+    }
+
     pub(super) fn status(&self, error: &TransportError) -> Status {
         error.status(&self.id, self.limits)
     }

@@ -45,9 +45,9 @@ const CONNECTION_WINDOW: u32 = 1 << 20;
 
 /// What waits for the network on one stream: a frame.
 ///
-/// Beside it, hyper holds the next piece of the response, and tonic makes pieces of up to 32 KiB. More would only
-/// wait here, and keep the service from seeing that its caller is slow.
-const SEND_BUFFER: usize = 16 << 10;
+/// Beside it, hyper holds the next piece of the response. More would only wait here, and keep the service from seeing
+/// that its caller is slow.
+pub(super) const SEND_BUFFER: usize = 16 << 10;
 
 /// Metadata of a request, as HTTP/2 counts it: tokens and tracing fit, and nobody fills memory with it.
 const HEADER_LIST: u32 = 16 << 10;

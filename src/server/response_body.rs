@@ -13,11 +13,20 @@ use tonic::{Status, body::Body};
 use super::calls::{Caller, caught};
 use crate::{service::transport_error::TransportError, telemetry::call};
 
+/// How much of a large piece is handed over by itself, as a copy: as much as waits for the network before the next
+/// piece is asked for. Once that is, nothing of the large one is left, and its memory serves for the next.
+const TAIL_BYTES: usize = super::connection::SEND_BUFFER;
+
+/// What is left before the tail at least, so that it is worth a frame.
+const MIN_FRONT_BYTES: usize = 1024;
+
 /// Ends with trailers where the server ends the call or the service panics; tells how far the caller reads.
 #[derive(Debug)]
 pub(super) struct ResponseBody {
     /// `None` once the trailers have been given.
     body: Option<Body>,
+    /// The end of a piece whose beginning has been handed over.
+    tail: Option<Bytes>,
     caller: Caller,
 }
 
@@ -27,6 +36,7 @@ impl ResponseBody {
     pub(super) fn new(body: Body, caller: Caller) -> Self {
         Self {
             body: Some(body),
+            tail: None,
             caller,
         }
     }
@@ -52,6 +62,11 @@ impl http_body::Body for ResponseBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let this = &mut *self;
+        // A message that was begun is ended, so that a status may follow it.
+        if let Some(tail) = this.tail.take() {
+            call::handed_over();
+            return Poll::Ready(Some(Ok(Frame::data(Bytes::copy_from_slice(&tail)))));
+        }
         let Some(body) = &mut this.body else {
             return Poll::Ready(None);
         };
@@ -68,15 +83,82 @@ impl http_body::Body for ResponseBody {
         };
         if let Some(trailers) = frame.trailers_mut() {
             this.caller.complete(trailers);
-        } else {
+        }
+        if let Some(piece) = frame.data_mut() {
             call::handed_over();
+            if piece.len() > TAIL_BYTES + MIN_FRONT_BYTES {
+                this.tail = Some(piece.split_off(piece.len() - TAIL_BYTES));
+            }
         }
         Poll::Ready(Some(Ok(frame)))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body
+        let is_over = self
+            .body
             .as_ref()
-            .is_none_or(http_body::Body::is_end_stream)
+            .is_none_or(http_body::Body::is_end_stream);
+        is_over && self.tail.is_none()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::{BodyExt as _, Full};
+
+    use super::*;
+    use crate::{
+        service::{request_id::RequestId, transport_error::MessageLimits},
+        telemetry::call::Ending,
+    };
+
+    /// A body of one piece.
+    fn body(piece: &Bytes) -> ResponseBody {
+        let limits = MessageLimits {
+            request: 0,
+            response: 0,
+        };
+        let caller = Caller::new(RequestId::accept_or_make(None), limits);
+        ResponseBody::new(Body::new(Full::new(piece.clone())), caller)
+    }
+
+    #[tokio::test]
+    async fn a_large_piece_is_handed_over_in_two_the_second_a_copy() {
+        for (length, n_pieces) in [
+            (1, 1),
+            (TAIL_BYTES + MIN_FRONT_BYTES, 1),
+            (TAIL_BYTES + MIN_FRONT_BYTES + 1, 2),
+            (10 * TAIL_BYTES, 2),
+        ] {
+            let whole: Bytes = (0..length).map(|n| (n % 251) as u8).collect();
+            let mut body = body(&whole);
+            let mut pieces = Vec::new();
+            while let Some(frame) = body.frame().await {
+                pieces.push(frame.unwrap().into_data().unwrap());
+            }
+            assert_eq!(pieces.concat(), whole, "{length}");
+            assert_eq!(pieces.len(), n_pieces, "{length}");
+            let shared = |piece: &Bytes| whole.as_ptr_range().contains(&piece.as_ptr());
+            let n_shared = pieces.iter().filter(|piece| shared(piece)).count();
+            assert_eq!(n_shared, 1, "{length}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_call_that_is_ended_within_a_message_ends_the_message_first() {
+        let whole = Bytes::from(vec![1; 4 * TAIL_BYTES]);
+        let mut body = body(&whole);
+        call::scope(async {
+            let front = body.frame().await.unwrap().unwrap().into_data().unwrap();
+            call::end(Ending::Draining);
+            assert!(!http_body::Body::is_end_stream(&body));
+            let tail = body.frame().await.unwrap().unwrap().into_data().unwrap();
+            assert_eq!(front.len() + tail.len(), whole.len());
+            let trailers = body.frame().await.unwrap().unwrap();
+            let trailers = trailers.into_trailers().unwrap();
+            assert_eq!(trailers.get("grpc-status").unwrap(), "14");
+            assert!(body.frame().await.is_none());
+        })
+        .await;
     }
 }

@@ -89,6 +89,7 @@ impl<T: ChunkTranslator> Responses<T> {
             };
             read = next;
         }
+        self.events.pause();
         Poll::Ready(())
     }
 

@@ -73,6 +73,11 @@ impl Events {
         self.silence.since = None;
     }
 
+    /// Whoever reads may now not come back for long; the event is forgotten.
+    pub(crate) fn pause(&mut self) {
+        self.decoder.compact();
+    }
+
     /// As [`advance`](Self::advance).
     pub(crate) fn poll_advance(&mut self, context: &mut Context<'_>) -> Poll<Result<bool, Error>> {
         let mut has_read = false;
