@@ -16,7 +16,7 @@ use tokio_stream::Stream;
 use vllm_grpc_adapter::{
     config::{Args, Command, Config},
     demo, server,
-    telemetry::logging,
+    telemetry::{Chain, logging},
 };
 
 /// The command line or the configuration is wrong (`EX_USAGE` of BSD's sysexits).
@@ -38,7 +38,7 @@ fn main() -> ExitCode {
     match run(config, command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tell(&format!("vllm-grpc-adapter: {}", chain(error.as_ref())));
+            tell(&format!("vllm-grpc-adapter: {}", Chain(error.as_ref())));
             ExitCode::FAILURE
         }
     }
@@ -135,16 +135,4 @@ fn say_how_to_call(address: SocketAddr) -> io::Result<()> {
 fn tell(fault: &str) {
     // Nobody is left to be told where standard error is closed.
     let _ = writeln!(io::stderr(), "{fault}");
-}
-
-/// An error with what caused it.
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }
