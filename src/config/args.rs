@@ -1,14 +1,13 @@
 //! The flags and their variables; the comments here are what `--help` prints.
 
 use std::{
-    collections::BTreeSet,
     ffi::OsString,
     net::{SocketAddr, ToSocketAddrs},
     path::Path,
 };
 
 use clap::{
-    ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand, builder::BoolishValueParser,
+    ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand, builder::StringValueParser,
 };
 use secrecy::SecretString;
 
@@ -274,10 +273,10 @@ pub struct Args {
         long,
         env = "ADAPTER_NO_REFLECTION",
         action = ArgAction::SetTrue,
-        value_parser = BoolishValueParser::new(),
+        value_parser = StringValueParser::new(),
         global = true
     )]
-    no_reflection: bool,
+    no_reflection: String,
     /// What to log, as `warn`, `info` or `vllm_grpc_adapter=debug`.
     #[arg(
         long,
@@ -292,10 +291,10 @@ pub struct Args {
         long,
         env = "ADAPTER_LOG_JSON",
         action = ArgAction::SetTrue,
-        value_parser = BoolishValueParser::new(),
+        value_parser = StringValueParser::new(),
         global = true
     )]
-    log_json: bool,
+    log_json: String,
 }
 
 /// What to run in place of the adapter in front of a vLLM.
@@ -327,12 +326,7 @@ pub(super) fn check(args: Args) -> Result<Config, Faults> {
     let listen = faults.keep("listen", address(&args.listen));
     let upstream = upstream(&args, &mut faults);
     let limits = limits(&args, &mut faults);
-    let log = faults
-        .keep("log", value::filter(&args.log))
-        .map(|filter| Log {
-            filter,
-            json: args.log_json,
-        });
+    let log = log(&args, &mut faults);
     let server = server(&args, &mut faults);
     let policy = policy(args, &mut faults);
     let whole = move || {
@@ -349,14 +343,24 @@ pub(super) fn check(args: Args) -> Result<Config, Faults> {
     faults.finish(whole)
 }
 
+fn log(args: &Args, faults: &mut Collector) -> Option<Log> {
+    let filter = faults.keep("log", value::filter(&args.log));
+    let json = faults.keep("log-json", value::switch(&args.log_json));
+    Some(Log {
+        filter: filter?,
+        json: json?,
+    })
+}
+
 fn policy(args: Args, faults: &mut Collector) -> Option<Policy> {
     let max_audio_bytes = faults.keep("max-audio-bytes", value::bytes(&args.max_audio_bytes));
-    let extra_body_keys = list(args.allow_extra_body, value::extra_body_key);
-    let extra_body_keys = faults.keep("allow-extra-body", extra_body_keys);
-    let extension_keys = list(args.allow_extensions, value::key);
-    let extension_keys = faults.keep("allow-extensions", extension_keys);
-    let media_hosts = list(args.allow_media_hosts, value::host);
-    let media_hosts = faults.keep("allow-media-hosts", media_hosts);
+    let extra_body_keys = faults.keep_each(
+        "allow-extra-body",
+        &args.allow_extra_body,
+        value::extra_body_key,
+    );
+    let extension_keys = faults.keep_each("allow-extensions", &args.allow_extensions, value::key);
+    let media_hosts = faults.keep_each("allow-media-hosts", &args.allow_media_hosts, value::host);
     Some(Policy {
         max_audio_bytes: max_audio_bytes?,
         default_model: args.default_model.filter(|model| !model.is_empty()),
@@ -373,10 +377,8 @@ fn server(args: &Args, faults: &mut Collector) -> Option<Server> {
     let max_connections = faults.keep("max-connections", value::count(&args.max_connections));
     let max_per_source = value::count_or_off(&args.max_connections_per_source);
     let max_per_source = faults.keep("max-connections-per-source", max_per_source);
-    let max_streams = faults.keep(
-        "max-streams-per-connection",
-        value::count(&args.max_streams_per_connection),
-    );
+    let max_streams = value::count(&args.max_streams_per_connection);
+    let max_streams = faults.keep("max-streams-per-connection", max_streams);
     let keepalive_interval = faults.keep(
         "keepalive-interval",
         value::duration_or_off(&args.keepalive_interval),
@@ -402,6 +404,7 @@ fn server(args: &Args, faults: &mut Collector) -> Option<Server> {
         "drain-timeout",
         value::duration_or_zero(&args.drain_timeout),
     );
+    let no_reflection = faults.keep("no-reflection", value::switch(&args.no_reflection));
     Some(Server {
         max_request_bytes: max_request_bytes?,
         max_response_bytes: max_response_bytes?,
@@ -415,7 +418,7 @@ fn server(args: &Args, faults: &mut Collector) -> Option<Server> {
         write_stall_timeout: stall?,
         drain_delay: drain_delay?,
         drain_timeout: drain_timeout?,
-        reflection: !args.no_reflection,
+        reflection: !no_reflection?,
     })
 }
 
@@ -464,13 +467,4 @@ fn address(text: &str) -> Result<SocketAddr, String> {
         .map_err(|_unknown| fault())?
         .next()
         .ok_or_else(fault)
-}
-
-/// The names of a list, each read by itself, without spaces around it and without empty ones.
-fn list(
-    texts: Vec<String>,
-    read: fn(&str) -> Result<String, String>,
-) -> Result<BTreeSet<String>, String> {
-    let texts = texts.iter().map(|text| text.trim());
-    texts.filter(|text| !text.is_empty()).map(read).collect()
 }

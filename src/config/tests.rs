@@ -110,6 +110,50 @@ fn every_fault_is_told_at_once() {
 }
 
 #[test]
+fn every_fault_of_a_list_is_told() {
+    let faults = config(&["--allow-extra-body=*, chat_template,model"]).unwrap_err();
+    assert_eq!(faults.len(), 2, "{faults:?}");
+    for (fault, name) in faults.iter().zip(["`*`", "\"model\""]) {
+        assert!(fault.starts_with("--allow-extra-body: "), "{fault}");
+        assert!(fault.contains(name), "{fault}");
+    }
+}
+
+#[test]
+fn a_switch_takes_a_value_from_its_variable_alone() {
+    let switched = |value: Option<&'static str>, arguments: &[&str]| {
+        // What `.env` gives is read as what the environment gives.
+        let command = command().mut_arg("log_json", |arg| match value {
+            Some(value) => arg.default_value(value),
+            None => arg,
+        });
+        let config = Config::try_from_args(args(command, arguments));
+        config
+            .map(|config| config.log.json)
+            .map_err(|faults| faults.0)
+    };
+    for (value, arguments, expected) in [
+        (None, &[][..], false),
+        (None, &["--log-json"], true),
+        (Some("1"), &[], true),
+        (Some("Yes"), &[], true),
+        (Some("off"), &[], false),
+        (Some("off"), &["--log-json"], true),
+        (Some("maybe"), &["--log-json"], true),
+    ] {
+        assert_eq!(switched(value, arguments), Ok(expected), "{value:?}");
+    }
+    for value in ["maybe", ""] {
+        let faults = switched(Some(value), &["--connect-timeout=2"]).unwrap_err();
+        let has = |start: &str| faults.iter().any(|fault| fault.starts_with(start));
+        let fault = format!("--log-json: {value:?}");
+        assert!(has(&fault) && has("--connect-timeout: \"2\""), "{faults:?}");
+    }
+    let given = command().try_get_matches_from(["vllm-grpc-adapter", "--log-json=1"]);
+    assert!(given.is_err());
+}
+
+#[test]
 fn a_base_url_is_taken_as_the_openai_sdk_takes_it() {
     let taken = [
         ("http://host:8000/v1", "http://host:8000/v1"),

@@ -1,6 +1,6 @@
 //! Reads single values, and collects what is wrong with them.
 
-use std::{fmt::Display, time::Duration};
+use std::{collections::BTreeSet, fmt::Display, time::Duration};
 
 use secrecy::{ExposeSecret, SecretString};
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
@@ -18,6 +18,19 @@ impl Collector {
         value
             .map_err(|error| self.0.push(format!("--{flag}: {error}")))
             .ok()
+    }
+
+    /// Keeps the names of a list, without spaces around them and without empty ones, or the fault of each that has one.
+    pub(super) fn keep_each(
+        &mut self,
+        flag: &str,
+        texts: &[String],
+        read: fn(&str) -> Result<String, String>,
+    ) -> Option<BTreeSet<String>> {
+        let texts = texts.iter().map(|text| text.trim());
+        let names = texts.filter(|text| !text.is_empty());
+        let names: Vec<_> = names.map(|name| self.keep(flag, read(name))).collect();
+        names.into_iter().collect()
     }
 
     /// The configuration, if it is whole and nothing was wrong.
@@ -91,6 +104,17 @@ pub(super) fn count<T: std::str::FromStr + PartialEq + From<u8>>(text: &str) -> 
     match text.parse::<T>() {
         Ok(count) if count != T::from(0) => Ok(count),
         _ => Err(format!("{text:?} is not a whole number above 0")),
+    }
+}
+
+/// Yes or no, in the words that clap takes for a switch.
+///
+/// clap itself would stop at the first that is wrong, before any other value is looked at.
+pub(super) fn switch(text: &str) -> Result<bool, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "1" | "on" | "t" | "true" | "y" | "yes" => Ok(true),
+        "0" | "f" | "false" | "n" | "no" | "off" => Ok(false),
+        _ => Err(format!("{text:?} is neither true nor false")),
     }
 }
 

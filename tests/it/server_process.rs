@@ -51,6 +51,32 @@ fn a_wrong_configuration_prints_every_fault_and_exits_64() {
 }
 
 #[test]
+fn wrong_switches_are_told_with_the_other_faults() {
+    let mut command = binary();
+    command
+        .env("ADAPTER_NO_REFLECTION", "maybe")
+        .env("ADAPTER_LOG_JSON", "2")
+        .env("ADAPTER_CONNECT_TIMEOUT", "2")
+        .env("ADAPTER_ALLOW_EXTRA_BODY", "*,model");
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(64));
+    let faults = String::from_utf8(output.stderr).unwrap();
+    let mut flags: Vec<_> = faults
+        .lines()
+        .filter_map(|it| it.split(':').next())
+        .collect();
+    flags.sort_unstable();
+    let expected = [
+        "--allow-extra-body",
+        "--allow-extra-body",
+        "--connect-timeout",
+        "--log-json",
+        "--no-reflection",
+    ];
+    assert_eq!(flags, expected, "{faults}");
+}
+
+#[test]
 fn a_flag_that_does_not_exist_exits_64() {
     let (code, stdout, stderr) = output(&["--no-such-flag"]);
     assert_eq!(code, Some(64));
