@@ -7,6 +7,7 @@ mod args;
 mod base_url;
 mod dotenv;
 mod value;
+mod variables;
 
 use std::{collections::BTreeSet, fmt, net::SocketAddr, time::Duration};
 
@@ -16,6 +17,7 @@ use url::Url;
 pub use args::{Args, Command};
 #[cfg(test)]
 pub(crate) use value::ALWAYS_TAKEN;
+pub use variables::{UnknownVariable, unknown_variables};
 
 /// Everything that the adapter needs to know before it starts.
 #[derive(Debug)]

@@ -14,7 +14,7 @@ use tokio::{
 };
 use tokio_stream::Stream;
 use vllm_grpc_adapter::{
-    config::{Args, Command, Config},
+    config::{self, Args, Command, Config, UnknownVariable},
     demo, server,
     telemetry::{Chain, logging},
 };
@@ -56,6 +56,7 @@ fn usage(error: &clap::Error) -> ExitCode {
 
 fn run(config: Config, command: Option<Command>) -> Result<(), Box<dyn Error>> {
     logging::start(&config.log)?;
+    warn_of_unknown_variables();
     raise_descriptor_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -64,6 +65,13 @@ fn run(config: Config, command: Option<Command>) -> Result<(), Box<dyn Error>> {
     // A look-up of a name that still runs must not hold up the end.
     runtime.shutdown_background();
     served
+}
+
+/// A misspelt name leaves its flag's default in force, so it must not pass in silence.
+fn warn_of_unknown_variables() {
+    for UnknownVariable { name, nearest } in config::unknown_variables() {
+        tracing::warn!(name, nearest, "no variable of the adapter: it is ignored");
+    }
 }
 
 async fn serve(mut config: Config, command: Option<Command>) -> Result<(), Box<dyn Error>> {

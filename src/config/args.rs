@@ -12,8 +12,9 @@ use clap::{
 use secrecy::SecretString;
 
 use super::{
-    Config, Faults, Limits, Log, Policy, Server, Upstream, base_url, dotenv,
+    Config, Faults, Limits, Log, Policy, Server, UnknownVariable, Upstream, base_url, dotenv,
     value::{self, Collector},
+    variables,
 };
 
 /// Serves vLLM's OpenAI-compatible HTTP API over gRPC: generation of text, embeddings, models, tokenization, ranking
@@ -295,6 +296,10 @@ pub struct Args {
         global = true
     )]
     log_json: String,
+
+    /// What `.env` sets beside the variables above, as if it were one of them.
+    #[arg(skip)]
+    misnamed: Vec<UnknownVariable>,
 }
 
 /// What to run in place of the adapter in front of a vLLM.
@@ -313,16 +318,23 @@ impl Args {
     ///
     /// What clap says of the command line, `--help` and `--version` among it.
     pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
-        let command = dotenv::apply(Self::command(), Path::new(".env"))
+        let values = dotenv::read(Path::new(".env"))
             .map_err(|fault| Self::command().error(clap::error::ErrorKind::Io, fault))?;
+        let command = dotenv::apply(Self::command(), &values);
         let matches = command.try_get_matches_from(arguments)?;
-        Self::from_arg_matches(&matches)
+        Ok(Self {
+            misnamed: variables::unknown(values.keys()),
+            ..Self::from_arg_matches(&matches)?
+        })
     }
 }
 
 /// What the arguments mean, or all that is wrong with them.
 pub(super) fn check(args: Args) -> Result<Config, Faults> {
     let mut faults = Collector::default();
+    for variable in &args.misnamed {
+        faults.tell(format!(".env: {variable}"));
+    }
     let listen = faults.keep("listen", address(&args.listen));
     let upstream = upstream(&args, &mut faults);
     let limits = limits(&args, &mut faults);

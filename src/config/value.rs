@@ -13,10 +13,15 @@ use super::Faults;
 pub(super) struct Collector(Vec<String>);
 
 impl Collector {
+    /// Keeps a fault.
+    pub(super) fn tell(&mut self, fault: String) {
+        self.0.push(fault);
+    }
+
     /// Keeps the value, or the fault under its flag's name.
     pub(super) fn keep<T, E: Display>(&mut self, flag: &str, value: Result<T, E>) -> Option<T> {
         value
-            .map_err(|error| self.0.push(format!("--{flag}: {error}")))
+            .map_err(|error| self.tell(format!("--{flag}: {error}")))
             .ok()
     }
 

@@ -140,6 +140,52 @@ fn a_flag_goes_before_the_environment_and_that_before_the_dotenv_file() {
 }
 
 #[test]
+fn an_unknown_name_in_the_dotenv_file_is_told_with_the_other_faults() {
+    let directory = directory(
+        "unknown-name",
+        "ADAPTER_CONECT_TIMEOUT=canary\nADAPTER_PORT=canary\nELSE=canary\n",
+    );
+    let output = |argument: &str| {
+        let mut command = binary();
+        command.arg(argument).current_dir(&directory);
+        command.output().unwrap()
+    };
+    let refused = output("--drain-timeout=2");
+    assert_eq!(refused.status.code(), Some(64));
+    let faults = String::from_utf8(refused.stderr).unwrap();
+    assert_eq!(faults.lines().count(), 3, "{faults}");
+    for fault in [
+        ".env: ADAPTER_CONECT_TIMEOUT is no variable of the adapter, but ADAPTER_CONNECT_TIMEOUT is",
+        ".env: ADAPTER_PORT is no variable of the adapter",
+        "--drain-timeout: ",
+    ] {
+        assert!(faults.lines().any(|it| it.starts_with(fault)), "{faults}");
+    }
+    assert!(!faults.contains("canary"), "{faults}");
+    assert_eq!(output("--help").status.code(), Some(0));
+}
+
+#[tokio::test]
+async fn an_unknown_name_in_the_environment_is_warned_of_without_its_value() {
+    let process = Process::alone()
+        .variable("ADAPTER_CONECT_TIMEOUT", "canary")
+        .variable("ADAPTER_SERVICE_HOST", "canary")
+        .variable("ADAPTER_PORT_50051_TCP", "canary")
+        .variable("ADAPTER_LOG_JSON", "false")
+        .start()
+        .await;
+    let log = process.log();
+    let warned: Vec<_> = log.lines().filter(|it| it.contains("WARN")).collect();
+    let [warned] = &*warned else {
+        panic!("one warning: {log}");
+    };
+    for name in ["ADAPTER_CONECT_TIMEOUT", "ADAPTER_CONNECT_TIMEOUT"] {
+        assert!(warned.contains(name), "{warned}");
+    }
+    assert!(!log.contains("canary"), "{log}");
+}
+
+#[test]
 fn the_help_shows_no_key() {
     let directory = directory("help-without-key", "OPENAI_API_KEY=canary-file\n");
     for key in [None, Some("canary-environment")] {
