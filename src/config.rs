@@ -5,6 +5,7 @@
 
 mod args;
 mod base_url;
+mod collector;
 mod dotenv;
 mod value;
 mod variables;

@@ -1,50 +1,22 @@
-//! Reads single values, and collects what is wrong with them.
+//! Reads single values.
 
-use std::{collections::BTreeSet, fmt::Display, time::Duration};
+use std::{
+    net::{SocketAddr, ToSocketAddrs},
+    time::Duration,
+};
 
 use secrecy::{ExposeSecret, SecretString};
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 use url::Host;
 
-use super::Faults;
-
-/// The faults found so far.
-#[derive(Debug, Default)]
-pub(super) struct Collector(Vec<String>);
-
-impl Collector {
-    /// Keeps a fault.
-    pub(super) fn tell(&mut self, fault: String) {
-        self.0.push(fault);
-    }
-
-    /// Keeps the value, or the fault under its flag's name.
-    pub(super) fn keep<T, E: Display>(&mut self, flag: &str, value: Result<T, E>) -> Option<T> {
-        value
-            .map_err(|error| self.tell(format!("--{flag}: {error}")))
-            .ok()
-    }
-
-    /// Keeps the names of a list, without spaces around them and without empty ones, or the fault of each that has one.
-    pub(super) fn keep_each(
-        &mut self,
-        flag: &str,
-        texts: &[String],
-        read: fn(&str) -> Result<String, String>,
-    ) -> Option<BTreeSet<String>> {
-        let texts = texts.iter().map(|text| text.trim());
-        let names = texts.filter(|text| !text.is_empty());
-        let names: Vec<_> = names.map(|name| self.keep(flag, read(name))).collect();
-        names.into_iter().collect()
-    }
-
-    /// The configuration, if it is whole and nothing was wrong.
-    pub(super) fn finish<T>(self, whole: Option<T>) -> Result<T, Faults> {
-        match whole {
-            Some(whole) if self.0.is_empty() => Ok(whole),
-            _ => Err(Faults(self.0)),
-        }
-    }
+/// An address and port; a name is looked up.
+pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
+    let fault =
+        || format!("{text:?} is not an address and a port, as 0.0.0.0:50051 or [::1]:50051");
+    text.to_socket_addrs()
+        .map_err(|_unknown| fault())?
+        .next()
+        .ok_or_else(fault)
 }
 
 /// Longest duration: far beyond any use, and near enough that no clock overflows.
