@@ -5,8 +5,10 @@
 
 mod args;
 mod base_url;
+mod collector;
 mod dotenv;
 mod value;
+mod variables;
 
 use std::{collections::BTreeSet, fmt, net::SocketAddr, time::Duration};
 
@@ -16,6 +18,7 @@ use url::Url;
 pub use args::{Args, Command};
 #[cfg(test)]
 pub(crate) use value::ALWAYS_TAKEN;
+pub use variables::{UnknownVariable, unknown_variables};
 
 /// Everything that the adapter needs to know before it starts.
 #[derive(Debug)]

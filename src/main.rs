@@ -14,9 +14,9 @@ use tokio::{
 };
 use tokio_stream::Stream;
 use vllm_grpc_adapter::{
-    config::{Args, Command, Config},
+    config::{self, Args, Command, Config, UnknownVariable},
     demo, server,
-    telemetry::logging,
+    telemetry::{Chain, logging},
 };
 
 /// The command line or the configuration is wrong (`EX_USAGE` of BSD's sysexits).
@@ -38,7 +38,7 @@ fn main() -> ExitCode {
     match run(config, command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tell(&format!("vllm-grpc-adapter: {}", chain(error.as_ref())));
+            tell(&format!("vllm-grpc-adapter: {}", Chain(error.as_ref())));
             ExitCode::FAILURE
         }
     }
@@ -56,6 +56,7 @@ fn usage(error: &clap::Error) -> ExitCode {
 
 fn run(config: Config, command: Option<Command>) -> Result<(), Box<dyn Error>> {
     logging::start(&config.log)?;
+    warn_of_unknown_variables();
     raise_descriptor_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -64,6 +65,13 @@ fn run(config: Config, command: Option<Command>) -> Result<(), Box<dyn Error>> {
     // A look-up of a name that still runs must not hold up the end.
     runtime.shutdown_background();
     served
+}
+
+/// A misspelt name leaves its flag's default in force, so it must not pass in silence.
+fn warn_of_unknown_variables() {
+    for UnknownVariable { name, nearest } in config::unknown_variables() {
+        tracing::warn!(name, nearest, "no variable of the adapter: it is ignored");
+    }
 }
 
 async fn serve(mut config: Config, command: Option<Command>) -> Result<(), Box<dyn Error>> {
@@ -135,16 +143,4 @@ fn say_how_to_call(address: SocketAddr) -> io::Result<()> {
 fn tell(fault: &str) {
     // Nobody is left to be told where standard error is closed.
     let _ = writeln!(io::stderr(), "{fault}");
-}
-
-/// An error with what caused it.
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }

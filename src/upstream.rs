@@ -15,6 +15,6 @@ mod route;
 pub(crate) use body::Json;
 pub(crate) use client::{Client, Headers, SetupError};
 pub(crate) use content::Content;
-pub(crate) use error::{Chain, Error, Refusal};
+pub(crate) use error::{Error, Refusal};
 pub(crate) use events::Events;
 pub(crate) use route::Route;

@@ -1,21 +1,17 @@
 //! The flags and their variables; the comments here are what `--help` prints.
 
-use std::{
-    collections::BTreeSet,
-    ffi::OsString,
-    net::{SocketAddr, ToSocketAddrs},
-    path::Path,
-};
+mod check;
+
+use std::{ffi::OsString, path::Path};
 
 use clap::{
-    ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand, builder::BoolishValueParser,
+    ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand, builder::StringValueParser,
 };
 use secrecy::SecretString;
 
-use super::{
-    Config, Faults, Limits, Log, Policy, Server, Upstream, base_url, dotenv,
-    value::{self, Collector},
-};
+use super::{UnknownVariable, dotenv, variables};
+
+pub(super) use check::check;
 
 /// Serves vLLM's OpenAI-compatible HTTP API over gRPC: generation of text, embeddings, models, tokenization, ranking
 /// and transcription.
@@ -274,10 +270,10 @@ pub struct Args {
         long,
         env = "ADAPTER_NO_REFLECTION",
         action = ArgAction::SetTrue,
-        value_parser = BoolishValueParser::new(),
+        value_parser = StringValueParser::new(),
         global = true
     )]
-    no_reflection: bool,
+    no_reflection: String,
     /// What to log, as `warn`, `info` or `vllm_grpc_adapter=debug`.
     #[arg(
         long,
@@ -292,10 +288,14 @@ pub struct Args {
         long,
         env = "ADAPTER_LOG_JSON",
         action = ArgAction::SetTrue,
-        value_parser = BoolishValueParser::new(),
+        value_parser = StringValueParser::new(),
         global = true
     )]
-    log_json: bool,
+    log_json: String,
+
+    /// What `.env` sets beside the variables above, as if it were one of them.
+    #[arg(skip)]
+    misnamed: Vec<UnknownVariable>,
 }
 
 /// What to run in place of the adapter in front of a vLLM.
@@ -314,163 +314,13 @@ impl Args {
     ///
     /// What clap says of the command line, `--help` and `--version` among it.
     pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
-        let command = dotenv::apply(Self::command(), Path::new(".env"))
+        let values = dotenv::read(Path::new(".env"))
             .map_err(|fault| Self::command().error(clap::error::ErrorKind::Io, fault))?;
+        let command = dotenv::apply(Self::command(), &values);
         let matches = command.try_get_matches_from(arguments)?;
-        Self::from_arg_matches(&matches)
-    }
-}
-
-/// What the arguments mean, or all that is wrong with them.
-pub(super) fn check(args: Args) -> Result<Config, Faults> {
-    let mut faults = Collector::default();
-    let listen = faults.keep("listen", address(&args.listen));
-    let upstream = upstream(&args, &mut faults);
-    let limits = limits(&args, &mut faults);
-    let log = faults
-        .keep("log", value::filter(&args.log))
-        .map(|filter| Log {
-            filter,
-            json: args.log_json,
-        });
-    let server = server(&args, &mut faults);
-    let policy = policy(args, &mut faults);
-    let whole = move || {
-        Some(Config {
-            listen: listen?,
-            server: server?,
-            upstream: upstream?,
-            limits: limits?,
-            policy: policy?,
-            log: log?,
+        Ok(Self {
+            misnamed: variables::unknown(values.keys()),
+            ..Self::from_arg_matches(&matches)?
         })
-    };
-    let whole = whole();
-    faults.finish(whole)
-}
-
-fn policy(args: Args, faults: &mut Collector) -> Option<Policy> {
-    let max_audio_bytes = faults.keep("max-audio-bytes", value::bytes(&args.max_audio_bytes));
-    let extra_body_keys = list(args.allow_extra_body, value::extra_body_key);
-    let extra_body_keys = faults.keep("allow-extra-body", extra_body_keys);
-    let extension_keys = list(args.allow_extensions, value::key);
-    let extension_keys = faults.keep("allow-extensions", extension_keys);
-    let media_hosts = list(args.allow_media_hosts, value::host);
-    let media_hosts = faults.keep("allow-media-hosts", media_hosts);
-    Some(Policy {
-        max_audio_bytes: max_audio_bytes?,
-        default_model: args.default_model.filter(|model| !model.is_empty()),
-        extra_body_keys: extra_body_keys?,
-        extension_keys: extension_keys?,
-        media_hosts: media_hosts?,
-    })
-}
-
-fn server(args: &Args, faults: &mut Collector) -> Option<Server> {
-    let max_request_bytes = faults.keep("max-request-bytes", value::bytes(&args.max_request_bytes));
-    let max_response_bytes =
-        faults.keep("max-response-bytes", value::bytes(&args.max_response_bytes));
-    let max_connections = faults.keep("max-connections", value::count(&args.max_connections));
-    let max_per_source = value::count_or_off(&args.max_connections_per_source);
-    let max_per_source = faults.keep("max-connections-per-source", max_per_source);
-    let max_streams = faults.keep(
-        "max-streams-per-connection",
-        value::count(&args.max_streams_per_connection),
-    );
-    let keepalive_interval = faults.keep(
-        "keepalive-interval",
-        value::duration_or_off(&args.keepalive_interval),
-    );
-    let keepalive_timeout = faults.keep(
-        "keepalive-timeout",
-        value::duration(&args.keepalive_timeout),
-    );
-    let age = faults.keep(
-        "max-connection-age",
-        value::duration_or_off(&args.max_connection_age),
-    );
-    let grace = faults.keep(
-        "max-connection-age-grace",
-        value::duration_or_off(&args.max_connection_age_grace),
-    );
-    let stall = faults.keep(
-        "write-stall-timeout",
-        value::duration_or_off(&args.write_stall_timeout),
-    );
-    let drain_delay = faults.keep("drain-delay", value::duration_or_zero(&args.drain_delay));
-    let drain_timeout = faults.keep(
-        "drain-timeout",
-        value::duration_or_zero(&args.drain_timeout),
-    );
-    Some(Server {
-        max_request_bytes: max_request_bytes?,
-        max_response_bytes: max_response_bytes?,
-        max_connections: max_connections?,
-        max_connections_per_source: max_per_source?,
-        max_streams_per_connection: max_streams?,
-        keepalive_interval: keepalive_interval?,
-        keepalive_timeout: keepalive_timeout?,
-        max_connection_age: age?,
-        max_connection_age_grace: grace?,
-        write_stall_timeout: stall?,
-        drain_delay: drain_delay?,
-        drain_timeout: drain_timeout?,
-        reflection: !args.no_reflection,
-    })
-}
-
-fn upstream(args: &Args, faults: &mut Collector) -> Option<Upstream> {
-    let base_url = faults.keep("upstream", base_url::read(&args.upstream));
-    let api_key = faults.keep("upstream-api-key", value::api_key(args.api_key.clone()));
-    let connect_timeout = faults.keep("connect-timeout", value::duration(&args.connect_timeout));
-    let idle_timeout = faults.keep(
-        "upstream-idle-timeout",
-        value::duration(&args.upstream_idle_timeout),
-    );
-    let max_event_bytes = faults.keep("max-event-bytes", value::bytes(&args.max_event_bytes));
-    let max_body_bytes = faults.keep("max-body-bytes", value::bytes(&args.max_body_bytes));
-    Some(Upstream {
-        base_url: base_url?,
-        api_key: api_key?,
-        connect_timeout: connect_timeout?,
-        idle_timeout: idle_timeout?,
-        max_event_bytes: max_event_bytes?,
-        max_body_bytes: max_body_bytes?,
-    })
-}
-
-fn limits(args: &Args, faults: &mut Collector) -> Option<Limits> {
-    let first_token = faults.keep(
-        "first-token-timeout",
-        value::duration_or_off(&args.first_token_timeout),
-    );
-    let token_idle = faults.keep(
-        "token-idle-timeout",
-        value::duration_or_off(&args.token_idle_timeout),
-    );
-    let max_duration = faults.keep("max-duration", value::duration_or_off(&args.max_duration));
-    Some(Limits {
-        first_token: first_token?,
-        token_idle: token_idle?,
-        max_duration: max_duration?,
-    })
-}
-
-/// An address and port; a name is looked up.
-fn address(text: &str) -> Result<SocketAddr, String> {
-    let fault =
-        || format!("{text:?} is not an address and a port, as 0.0.0.0:50051 or [::1]:50051");
-    text.to_socket_addrs()
-        .map_err(|_unknown| fault())?
-        .next()
-        .ok_or_else(fault)
-}
-
-/// The names of a list, each read by itself, without spaces around it and without empty ones.
-fn list(
-    texts: Vec<String>,
-    read: fn(&str) -> Result<String, String>,
-) -> Result<BTreeSet<String>, String> {
-    let texts = texts.iter().map(|text| text.trim());
-    texts.filter(|text| !text.is_empty()).map(read).collect()
+    }
 }

@@ -1,22 +1,24 @@
 //! The `.env` file of the working directory: defaults below the environment.
 
-use std::{collections::HashMap, fs, io::ErrorKind, path::Path};
+use std::{collections::BTreeMap, fs, io::ErrorKind, path::Path};
 
 use clap::Command;
 
-/// Gives each flag whose variable the environment lacks the value that `.env` has for it.
-///
-/// The file's values become the flags' defaults, so the order is: flag, environment, `.env`, built-in default. A
-/// missing file is no fault; one that cannot be read is.
-pub(super) fn apply(command: Command, path: &Path) -> Result<Command, String> {
+/// What the file sets, by name. A missing file is no fault; one that cannot be read is.
+pub(super) fn read(path: &Path) -> Result<BTreeMap<String, String>, String> {
     let fault = |why: String| format!("{}: {why}", path.display());
-    let text = match fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(command),
-        Err(error) => return Err(fault(error.to_string())),
-    };
-    let values = read(&text).map_err(|error| fault(describe(&error, &text)))?;
-    Ok(command.mut_args(|arg| {
+    match fs::read_to_string(path) {
+        Ok(text) => parse(&text).map_err(|error| fault(describe(&error, &text))),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(BTreeMap::new()),
+        Err(error) => Err(fault(error.to_string())),
+    }
+}
+
+/// Gives each flag whose variable the environment lacks the value that the file has for it.
+///
+/// The file's values become the flags' defaults, so the order is: flag, environment, `.env`, built-in default.
+pub(super) fn apply(command: Command, values: &BTreeMap<String, String>) -> Command {
+    command.mut_args(|arg| {
         let value = arg
             .get_env()
             .and_then(|name| name.to_str())
@@ -26,10 +28,10 @@ pub(super) fn apply(command: Command, path: &Path) -> Result<Command, String> {
             Some(value) => arg.default_value(value.clone()),
             None => arg,
         }
-    }))
+    })
 }
 
-fn read(text: &str) -> Result<HashMap<String, String>, dotenvy::Error> {
+fn parse(text: &str) -> Result<BTreeMap<String, String>, dotenvy::Error> {
     dotenvy::from_read_iter(text.as_bytes()).collect()
 }
 
@@ -51,7 +53,7 @@ fn fault_line(text: &str) -> usize {
     let ends = text.match_indices('\n').map(|(end, _)| end + 1);
     let readable = ends.enumerate().filter(|(_, end)| {
         let beginning = text.get(..*end);
-        beginning.is_some_and(|beginning| read(beginning).is_ok())
+        beginning.is_some_and(|beginning| parse(beginning).is_ok())
     });
     readable
         .last()

@@ -1,4 +1,7 @@
-use std::{collections::BTreeSet, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
 use clap::{CommandFactory, FromArgMatches, builder::Resettable};
 use secrecy::ExposeSecret;
@@ -31,9 +34,10 @@ fn check_fault(arguments: &[&str], fault: &str) {
 fn with_dotenv(test: &str, text: &str) -> Result<clap::Command, String> {
     let path = std::env::temp_dir().join(format!("{test}-{}.env", std::process::id()));
     std::fs::write(&path, text).unwrap();
-    let command = dotenv::apply(Args::command(), &path);
+    let values = dotenv::read(&path);
     std::fs::remove_file(&path).unwrap();
-    Ok(command?.mut_args(|arg| arg.env(Resettable::Reset)))
+    let command = dotenv::apply(Args::command(), &values?);
+    Ok(command.mut_args(|arg| arg.env(Resettable::Reset)))
 }
 
 #[test]
@@ -107,6 +111,50 @@ fn every_fault_is_told_at_once() {
     ];
     assert_eq!(flags, BTreeSet::from(expected));
     assert_eq!(faults.len(), expected.len(), "{faults:#?}");
+}
+
+#[test]
+fn every_fault_of_a_list_is_told() {
+    let faults = config(&["--allow-extra-body=*, chat_template,model"]).unwrap_err();
+    assert_eq!(faults.len(), 2, "{faults:?}");
+    for (fault, name) in faults.iter().zip(["`*`", "\"model\""]) {
+        assert!(fault.starts_with("--allow-extra-body: "), "{fault}");
+        assert!(fault.contains(name), "{fault}");
+    }
+}
+
+#[test]
+fn a_switch_takes_a_value_from_its_variable_alone() {
+    let switched = |value: Option<&'static str>, arguments: &[&str]| {
+        // What `.env` gives is read as what the environment gives.
+        let command = command().mut_arg("log_json", |arg| match value {
+            Some(value) => arg.default_value(value),
+            None => arg,
+        });
+        let config = Config::try_from_args(args(command, arguments));
+        config
+            .map(|config| config.log.json)
+            .map_err(|faults| faults.0)
+    };
+    for (value, arguments, expected) in [
+        (None, &[][..], false),
+        (None, &["--log-json"], true),
+        (Some("1"), &[], true),
+        (Some("Yes"), &[], true),
+        (Some("off"), &[], false),
+        (Some("off"), &["--log-json"], true),
+        (Some("maybe"), &["--log-json"], true),
+    ] {
+        assert_eq!(switched(value, arguments), Ok(expected), "{value:?}");
+    }
+    for value in ["maybe", ""] {
+        let faults = switched(Some(value), &["--connect-timeout=2"]).unwrap_err();
+        let has = |start: &str| faults.iter().any(|fault| fault.starts_with(start));
+        let fault = format!("--log-json: {value:?}");
+        assert!(has(&fault) && has("--connect-timeout: \"2\""), "{faults:?}");
+    }
+    let given = command().try_get_matches_from(["vllm-grpc-adapter", "--log-json=1"]);
+    assert!(given.is_err());
 }
 
 #[test]
@@ -229,8 +277,8 @@ fn a_dotenv_file_gives_what_the_flags_do_not() {
 
 #[test]
 fn a_dotenv_file_need_not_be_there() {
-    let command = dotenv::apply(Args::command(), Path::new("/no/such/.env"));
-    assert!(command.is_ok());
+    let values = dotenv::read(Path::new("/no/such/.env"));
+    assert_eq!(values, Ok(BTreeMap::new()));
 }
 
 #[test]

@@ -1,32 +1,22 @@
-//! Reads single values, and collects what is wrong with them.
+//! Reads single values.
 
-use std::{fmt::Display, time::Duration};
+use std::{
+    net::{SocketAddr, ToSocketAddrs},
+    time::Duration,
+};
 
 use secrecy::{ExposeSecret, SecretString};
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 use url::Host;
 
-use super::Faults;
-
-/// The faults found so far.
-#[derive(Debug, Default)]
-pub(super) struct Collector(Vec<String>);
-
-impl Collector {
-    /// Keeps the value, or the fault under its flag's name.
-    pub(super) fn keep<T, E: Display>(&mut self, flag: &str, value: Result<T, E>) -> Option<T> {
-        value
-            .map_err(|error| self.0.push(format!("--{flag}: {error}")))
-            .ok()
-    }
-
-    /// The configuration, if it is whole and nothing was wrong.
-    pub(super) fn finish<T>(self, whole: Option<T>) -> Result<T, Faults> {
-        match whole {
-            Some(whole) if self.0.is_empty() => Ok(whole),
-            _ => Err(Faults(self.0)),
-        }
-    }
+/// An address and port; a name is looked up.
+pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
+    let fault =
+        || format!("{text:?} is not an address and a port, as 0.0.0.0:50051 or [::1]:50051");
+    text.to_socket_addrs()
+        .map_err(|_unknown| fault())?
+        .next()
+        .ok_or_else(fault)
 }
 
 /// Longest duration: far beyond any use, and near enough that no clock overflows.
@@ -91,6 +81,17 @@ pub(super) fn count<T: std::str::FromStr + PartialEq + From<u8>>(text: &str) -> 
     match text.parse::<T>() {
         Ok(count) if count != T::from(0) => Ok(count),
         _ => Err(format!("{text:?} is not a whole number above 0")),
+    }
+}
+
+/// Yes or no, in the words that clap takes for a switch.
+///
+/// clap itself would stop at the first that is wrong, before any other value is looked at.
+pub(super) fn switch(text: &str) -> Result<bool, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "1" | "on" | "t" | "true" | "y" | "yes" => Ok(true),
+        "0" | "f" | "false" | "n" | "no" | "off" => Ok(false),
+        _ => Err(format!("{text:?} is neither true nor false")),
     }
 }
 

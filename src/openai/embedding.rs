@@ -218,7 +218,16 @@ mod tests {
         check("[[]]", "Matrix([[]])");
         check(r#""AAA=""#, r#"Base64(Text("AAA="))"#);
         check(r#""A\/A=""#, r#"Base64(Text("A/A="))"#);
-        for json in ["null", "{}", "[1,[2]]", "[[1],2]", r#"[1,"x"]"#, "[[[1]]]"] {
+        for json in [
+            "null",
+            "{}",
+            "[1,[2]]",
+            "[[1],2]",
+            r#"[1,"x"]"#,
+            "[[[1]]]",
+            "[1,1e39]",
+            "[[1e39]]",
+        ] {
             check(json, "error");
         }
     }

@@ -7,7 +7,7 @@ use super::{
     error::{Error, Subject},
     transport_error::dropped,
 };
-use crate::upstream::Chain;
+use crate::telemetry::Chain;
 
 /// Of the name of a model, whose length is the caller's choice.
 const MAX_LOGGED_CHARS: usize = 256;

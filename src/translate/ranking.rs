@@ -7,7 +7,7 @@ use super::{
 use crate::{
     config::Policy,
     openai::ranking::{
-        Queries, RerankRequest, RerankResponse, ScoreRequest, ScoreResponse, Shared,
+        Queries, RerankRequest, RerankResponse, RerankResult, ScoreRequest, ScoreResponse, Shared,
     },
     proto,
 };
@@ -242,11 +242,19 @@ pub(crate) fn score_response(
 }
 
 /// The documents as the upstream ordered them, if none is missing, comes twice or is no document.
+///
+/// Where the order is not that of the scores, the answer is not put right: with `top_n`, the upstream may have kept the
+/// wrong documents.
 pub(crate) fn rerank_response(
     response: RerankResponse,
     n_documents: usize,
     top_n: Option<i32>,
 ) -> Result<proto::RerankResponse, InvalidAnswer> {
+    let in_order =
+        |one: &RerankResult, next: &RerankResult| one.relevance_score >= next.relevance_score;
+    if !response.results.is_sorted_by(in_order) {
+        return Err(InvalidAnswer::Malformed("documents out of order"));
+    }
     let mut is_ranked = vec![false; n_documents];
     let mut results = Vec::with_capacity(response.results.len().min(n_documents));
     for result in response.results {

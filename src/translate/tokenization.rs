@@ -144,7 +144,7 @@ fn one_of(description: &str) -> InvalidRequest {
     InvalidRequest::together(&["text", "messages"], description)
 }
 
-/// The tokens, if they are as many as the upstream says.
+/// The tokens, if they are as many as the upstream says and each has an id that `Detokenize` takes.
 pub(crate) fn response(
     response: TokenizeResponse,
     wants_strings: bool,
@@ -158,6 +158,9 @@ pub(crate) fn response(
     let n_tokens = i32::try_from(tokens.len()).ok();
     if count.is_some() && count != n_tokens {
         return Err(InvalidAnswer::Malformed("a count that is not the tokens'"));
+    }
+    if tokens.iter().any(|id| *id < 0) {
+        return Err(InvalidAnswer::Malformed("a negative token id"));
     }
     Ok(proto::TokenizeResponse {
         count: n_tokens,

@@ -195,14 +195,3 @@ fn is_of_tls(error: &(dyn StdError + 'static)) -> bool {
         None => error.is::<rustls::Error>(),
     }
 }
-
-/// An error and its causes in one line, for the log.
-pub(crate) struct Chain<'a>(pub(crate) &'a (dyn StdError + 'static));
-
-impl fmt::Display for Chain<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)?;
-        std::iter::successors(self.0.source(), |&cause| cause.source())
-            .try_for_each(|cause| write!(f, ": {cause}"))
-    }
-}

@@ -51,6 +51,32 @@ fn a_wrong_configuration_prints_every_fault_and_exits_64() {
 }
 
 #[test]
+fn wrong_switches_are_told_with_the_other_faults() {
+    let mut command = binary();
+    command
+        .env("ADAPTER_NO_REFLECTION", "maybe")
+        .env("ADAPTER_LOG_JSON", "2")
+        .env("ADAPTER_CONNECT_TIMEOUT", "2")
+        .env("ADAPTER_ALLOW_EXTRA_BODY", "*,model");
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(64));
+    let faults = String::from_utf8(output.stderr).unwrap();
+    let mut flags: Vec<_> = faults
+        .lines()
+        .filter_map(|it| it.split(':').next())
+        .collect();
+    flags.sort_unstable();
+    let expected = [
+        "--allow-extra-body",
+        "--allow-extra-body",
+        "--connect-timeout",
+        "--log-json",
+        "--no-reflection",
+    ];
+    assert_eq!(flags, expected, "{faults}");
+}
+
+#[test]
 fn a_flag_that_does_not_exist_exits_64() {
     let (code, stdout, stderr) = output(&["--no-such-flag"]);
     assert_eq!(code, Some(64));
@@ -111,6 +137,52 @@ fn a_flag_goes_before_the_environment_and_that_before_the_dotenv_file() {
     assert!(has("--listen: \"environment\""), "{faults}");
     assert!(has("--drain-delay: \"file\""), "{faults}");
     assert!(has("--drain-timeout: \"flag\""), "{faults}");
+}
+
+#[test]
+fn an_unknown_name_in_the_dotenv_file_is_told_with_the_other_faults() {
+    let directory = directory(
+        "unknown-name",
+        "ADAPTER_CONECT_TIMEOUT=canary\nADAPTER_PORT=canary\nELSE=canary\n",
+    );
+    let output = |argument: &str| {
+        let mut command = binary();
+        command.arg(argument).current_dir(&directory);
+        command.output().unwrap()
+    };
+    let refused = output("--drain-timeout=2");
+    assert_eq!(refused.status.code(), Some(64));
+    let faults = String::from_utf8(refused.stderr).unwrap();
+    assert_eq!(faults.lines().count(), 3, "{faults}");
+    for fault in [
+        ".env: ADAPTER_CONECT_TIMEOUT is no variable of the adapter, but ADAPTER_CONNECT_TIMEOUT is",
+        ".env: ADAPTER_PORT is no variable of the adapter",
+        "--drain-timeout: ",
+    ] {
+        assert!(faults.lines().any(|it| it.starts_with(fault)), "{faults}");
+    }
+    assert!(!faults.contains("canary"), "{faults}");
+    assert_eq!(output("--help").status.code(), Some(0));
+}
+
+#[tokio::test]
+async fn an_unknown_name_in_the_environment_is_warned_of_without_its_value() {
+    let process = Process::alone()
+        .variable("ADAPTER_CONECT_TIMEOUT", "canary")
+        .variable("ADAPTER_SERVICE_HOST", "canary")
+        .variable("ADAPTER_PORT_50051_TCP", "canary")
+        .variable("ADAPTER_LOG_JSON", "false")
+        .start()
+        .await;
+    let log = process.log();
+    let warned: Vec<_> = log.lines().filter(|it| it.contains("WARN")).collect();
+    let [warned] = &*warned else {
+        panic!("one warning: {log}");
+    };
+    for name in ["ADAPTER_CONECT_TIMEOUT", "ADAPTER_CONNECT_TIMEOUT"] {
+        assert!(warned.contains(name), "{warned}");
+    }
+    assert!(!log.contains("canary"), "{log}");
 }
 
 #[test]

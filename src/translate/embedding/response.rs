@@ -20,13 +20,22 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// The answer, if each input has its embedding.
+/// Reads the vectors of one answer.
+#[derive(Debug, Default)]
+struct Reader {
+    /// What base64 gives, kept from one vector to the next.
+    scratch: Vec<u8>,
+    /// The length of the first vector, which is that of all: one model made them, by one request.
+    n_dimensions: Option<usize>,
+}
+
+/// The answer, if each input has its embedding, and every vector is whole.
 pub(crate) fn response(
     response: EmbeddingResponse<'_>,
     n_inputs: usize,
 ) -> Result<proto::EmbedResponse, InvalidAnswer> {
     let owned = |text: Option<Text<'_>>| text.map(Text::into_owned).unwrap_or_default();
-    let mut scratch = Vec::new();
+    let mut reader = Reader::default();
     let mut embeddings = Vec::new();
     embeddings.resize_with(n_inputs, || None);
     for (place, data) in response.data.into_iter().enumerate() {
@@ -35,7 +44,7 @@ pub(crate) fn response(
             None => place,
         };
         match embeddings.get_mut(index) {
-            Some(slot @ None) => *slot = Some(embedding(index, data.embedding, &mut scratch)?),
+            Some(slot @ None) => *slot = Some(reader.embedding(index, data.embedding)?),
             Some(Some(_)) => {
                 return Err(InvalidAnswer::Malformed("an embedding that comes twice"));
             }
@@ -55,27 +64,55 @@ pub(crate) fn response(
     })
 }
 
-fn embedding(
-    index: usize,
-    vectors: Vectors<'_>,
-    scratch: &mut Vec<u8>,
-) -> Result<proto::Embedding, InvalidAnswer> {
-    let mut embedding = proto::Embedding {
-        index: i32::try_from(index).ok(),
-        ..proto::Embedding::default()
-    };
-    match vectors {
-        Vectors::Base64(text) => embedding.values = floats(&text, scratch)?,
-        Vectors::Vector(values) => embedding.values = values,
-        Vectors::Matrix(vectors) => {
-            let vector = |values| proto::TokenVector { values };
-            embedding.token_vectors = vectors.into_iter().map(vector).collect();
+// === impl Reader ===
+
+impl Reader {
+    fn embedding(
+        &mut self,
+        index: usize,
+        vectors: Vectors<'_>,
+    ) -> Result<proto::Embedding, InvalidAnswer> {
+        let mut embedding = proto::Embedding {
+            index: i32::try_from(index).ok(),
+            ..proto::Embedding::default()
+        };
+        match vectors {
+            Vectors::Base64(text) => {
+                let values = floats(&text, &mut self.scratch)?;
+                embedding.values = self.checked(values)?;
+            }
+            Vectors::Vector(values) => embedding.values = self.checked(values)?,
+            Vectors::Matrix(vectors) => {
+                let vectors = vectors.into_iter().map(|values| {
+                    let values = self.checked(values)?;
+                    Ok(proto::TokenVector { values })
+                });
+                embedding.token_vectors = vectors.collect::<Result<_, _>>()?;
+            }
         }
+        Ok(embedding)
     }
-    Ok(embedding)
+
+    /// The vector, if it is one that can be compared with the others.
+    ///
+    /// A model in half precision may well overflow, which base64 can tell and JSON cannot.
+    fn checked(&mut self, values: Vec<f32>) -> Result<Vec<f32>, InvalidAnswer> {
+        if values.is_empty() {
+            return Err(InvalidAnswer::Malformed("an empty vector"));
+        }
+        if *self.n_dimensions.get_or_insert(values.len()) != values.len() {
+            return Err(InvalidAnswer::Malformed("vectors of different lengths"));
+        }
+        // To the end of every vector, so that the compiler can look at several numbers at once.
+        let is_finite = |all: bool, value: &f32| all & value.is_finite();
+        if !values.iter().fold(true, is_finite) {
+            return Err(InvalidAnswer::Malformed("a vector that is not finite"));
+        }
+        Ok(values)
+    }
 }
 
-/// 32-bit floats, little end first, in base64. `scratch` is kept from one vector to the next.
+/// 32-bit floats, little end first, in base64. `scratch` is overwritten.
 fn floats(text: &str, scratch: &mut Vec<u8>) -> Result<Vec<f32>, InvalidAnswer> {
     let malformed = || InvalidAnswer::Malformed("an embedding that is no base64 of floats");
     scratch.clear();
@@ -103,7 +140,7 @@ mod tests {
         let json = r#"{"id":"embd-1","object":"list","created":7,"model":"m","data":[
             {"index":1,"object":"embedding","embedding":"AAAAPwAAgL8="},
             {"index":0,"object":"embedding","embedding":[0.25,2]},
-            {"index":2,"object":"embedding","embedding":[[1],[2]]}],
+            {"index":2,"object":"embedding","embedding":[[1,0],[2,0]]}],
             "usage":{"prompt_tokens":3,"total_tokens":3,"completion_tokens":0}}"#;
         let answer = answer(json, 3).unwrap();
         let values: Vec<_> = answer.embeddings.iter().map(|it| &*it.values).collect();
@@ -124,6 +161,52 @@ mod tests {
         }
         for text in ["AAAA", "AAAAPw=A", "!", "AAAAP"] {
             assert!(floats(text, &mut Vec::new()).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_vector_is_finite_and_as_long_as_the_others() {
+        let answer = |embeddings: &[&str]| {
+            let data = embeddings
+                .iter()
+                .map(|it| format!(r#"{{"embedding":{it}}}"#));
+            let data: Vec<_> = data.collect();
+            let json = format!(r#"{{"data":[{}]}}"#, data.join(","));
+            answer(&json, embeddings.len()).map(|_| ())
+        };
+        let base64 = |value: f32| {
+            let text = BASE64.encode([1.0_f32.to_le_bytes(), value.to_le_bytes()].concat());
+            format!("{text:?}")
+        };
+        // As many vectors as each input has tokens.
+        assert_eq!(answer(&["[[1,2]]", "[[3,4],[5,6]]"]), Ok(()));
+        assert_eq!(answer(&["[3e38,-1]", &base64(f32::MAX)]), Ok(()));
+        let (empty, infinite, uneven) = (
+            "an empty vector",
+            "a vector that is not finite",
+            "vectors of different lengths",
+        );
+        for (embeddings, fault) in [
+            (&["\"\""][..], empty),
+            (&["[]"], empty),
+            (&["[1]", "[]"], empty),
+            (&["[[]]"], empty),
+            (&["[[1],[]]"], empty),
+            (&[&base64(f32::NAN)], infinite),
+            (&[&base64(f32::INFINITY)], infinite),
+            (&[&base64(f32::NEG_INFINITY)], infinite),
+            (&["[1e39,1]"], infinite),
+            (&["[-1e39]"], infinite),
+            (&["[1]", "[1,2]"], uneven),
+            (&["[1]", &base64(1.0)], uneven),
+            (&["[[1],[1,2]]"], uneven),
+            (&["[[1]]", "[[1,2]]"], uneven),
+        ] {
+            assert_eq!(
+                answer(embeddings),
+                Err(InvalidAnswer::Malformed(fault)),
+                "{embeddings:?}"
+            );
         }
     }
 

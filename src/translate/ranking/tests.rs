@@ -166,9 +166,13 @@ fn documents_come_in_the_order_of_the_upstream() {
             .collect();
         assert_eq!(told, expected, "{top_n:?}");
     }
+    let alike = both.replace("0.25", "0.5");
+    assert!(answer(&alike, None).is_ok(), "{alike}");
     for (results, top_n) in [
         (one, None),
         (&both, Some(1)),
+        (&format!("{zero},{one}"), None),
+        (&format!("{zero},{one}"), Some(2)),
         (&format!("{one},{one}"), None),
         (&both.replace("\"index\":1", "\"index\":2"), None),
     ] {

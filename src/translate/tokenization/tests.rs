@@ -106,6 +106,17 @@ fn tokens_are_as_many_as_the_upstream_says() {
 }
 
 #[test]
+fn a_token_has_an_id_that_a_tokenizer_can_give() {
+    let answer = |json: &str| response(serde_json::from_str(json).unwrap(), false);
+    assert!(answer(r#"{"count":2,"tokens":[0,2147483647]}"#).is_ok());
+    let negative = answer(r#"{"count":2,"tokens":[0,-1]}"#);
+    assert_eq!(
+        negative,
+        Err(InvalidAnswer::Malformed("a negative token id"))
+    );
+}
+
+#[test]
 fn ids_become_text() {
     let request = |ids: &[i32]| {
         let request = proto::DetokenizeRequest {
