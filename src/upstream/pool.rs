@@ -221,7 +221,7 @@ mod tests {
                 10,
                 0,
             ),
-            (format!("{EMPTY}\r\nHTTP/1.1 200 OK\r\n"), 10, 1),
+            (format!("{EMPTY}\r\nHTTP/1.1 200 OK\r\n"), 10, 0),
             // More than sockets hold, so that it is not sent when the answer comes.
             (format!("{EMPTY}\r\n"), 32 << 20, 0),
         ] {

@@ -149,9 +149,10 @@ impl Connection {
         }
     }
 
-    /// Whether it may once be reusable: nothing of its request is left, and it is not to be closed.
+    /// Whether it may once be reusable: nothing of its request is left, nothing came after its answer, and it is not to
+    /// be closed.
     pub(in crate::upstream) fn may_be_kept(&self) -> bool {
-        self.keeps_alive && self.unsent.is_none()
+        self.keeps_alive && self.unsent.is_none() && self.unread.is_empty()
     }
 
     /// Whether another request may be sent: what was left of the last answer has come and held no data, and the
@@ -167,7 +168,6 @@ impl Connection {
         }
         self.may_be_kept()
             && !has_data
-            && self.unread.is_empty()
             && poll_read(&mut self.socket, context, |_bytes| {}).is_pending()
             // A task that has used its budget up finds every socket pending.
             && coop::has_budget_remaining()
