@@ -170,6 +170,12 @@ async fn an_event_that_is_no_chunk_ends_its_stream() {
             Code::Internal,
             "UPSTREAM_PROTOCOL",
         ),
+        // The word of vLLM's router.
+        (
+            r#"{"detail":"Not Found"}"#,
+            Code::Internal,
+            "UPSTREAM_INTERNAL",
+        ),
         ("{}", Code::Internal, "UPSTREAM_PROTOCOL"),
         (
             r#"{"id":"chatcmpl-1","choices":null}"#,

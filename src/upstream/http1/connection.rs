@@ -229,7 +229,6 @@ impl Connection {
 
     /// The loss of the connection, by its first sign.
     fn lost(&mut self, error: io::Error) -> ReadError {
-        self.keeps_alive = false;
         ReadError::Lost(self.send_error.take().unwrap_or(error))
     }
 }
