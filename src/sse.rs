@@ -388,6 +388,31 @@ mod tests {
     }
 
     #[test]
+    fn a_stream_that_waits_between_events_holds_no_large_buffer() {
+        let long = "x".repeat(20_000);
+        let event = format!("data: {long}\n\n");
+        let rows = [
+            ("between events", event.clone(), None),
+            ("in a line", format!("{event}data: a"), Some("a")),
+            ("in an event", format!("{event}data: a\n"), Some("a")),
+            ("in a long event", format!("data: {long}\n"), Some(&*long)),
+        ];
+        for (row, stream, begun) in rows {
+            let mut decoder = Decoder::new(1 << 20);
+            decoder.push(stream.as_bytes());
+            while decoder.advance() == Ok(true) {}
+            decoder.shrink();
+            assert_eq!(decoder.buffer.capacity() == 0, begun.is_none(), "{row}");
+            decoder.push(b"\n\ndata: b\n\n");
+            for expected in begun.into_iter().chain(["b"]) {
+                assert_eq!(decoder.advance(), Ok(true), "{row}");
+                assert_eq!(decoder.data(), expected.as_bytes(), "{row}");
+            }
+            assert_eq!(decoder.advance(), Ok(false), "{row}");
+        }
+    }
+
+    #[test]
     fn a_large_event_that_was_read_is_not_kept() {
         let mut decoder = Decoder::new(1 << 20);
         let large = "x".repeat(100_000);

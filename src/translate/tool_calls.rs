@@ -91,6 +91,8 @@ impl ToolCalls {
 
         let arguments = function.arguments.unwrap_or_default();
         let Some(held) = &mut call.held else {
+            // Some servers repeat the name with each piece. Two calls of one name under one index, without ids, look the
+            // same, and are taken for one.
             if name.is_some_and(|name| *name != *call.name) {
                 return Err(RENAMED);
             }

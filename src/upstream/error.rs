@@ -72,6 +72,8 @@ pub(crate) enum Malformed {
     Utf8,
     #[error("malformed JSON, {0}")]
     Json(JsonFault),
+    #[error("an event that is neither a chunk nor an error")]
+    NoChunk,
 }
 
 /// Where JSON is malformed, without serde's text, which repeats what it found.

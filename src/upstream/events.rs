@@ -139,7 +139,7 @@ impl Events {
             .map_err(|_invalid| Error::Protocol(Malformed::Utf8))
     }
 
-    /// The event as a chunk; an event that tells of an error is that error.
+    /// The event as a chunk; an event that tells of an error is that error, and one without choices or usage is none.
     pub(crate) fn chunk(&self) -> Result<Chunk<'_>, Error> {
         let data = self.data()?;
         let chunk: Chunk<'_> = serde_json::from_str(data)
@@ -147,7 +147,8 @@ impl Events {
         match chunk.error {
             Some(error) => Err(Error::from_error_body(ErrorBody::read_error(error.get()))),
             None if chunk.choices.is_none() => match ErrorBody::read(data.as_bytes()) {
-                ErrorBody::Foreign => Ok(chunk),
+                ErrorBody::Foreign if chunk.usage.is_some() => Ok(chunk),
+                ErrorBody::Foreign => Err(Error::Protocol(Malformed::NoChunk)),
                 told @ (ErrorBody::Engine(_) | ErrorBody::Gate(_) | ErrorBody::Detail) => {
                     Err(Error::from_error_body(told))
                 }

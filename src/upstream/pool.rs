@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::Instant;
+use tokio::{task::coop, time::Instant};
 
 use super::http1::{Connection, ReadError};
 
@@ -44,6 +44,10 @@ impl Pool {
     /// The connection that was used last and is still open.
     pub(super) fn take(&self) -> Option<Connection> {
         loop {
+            // A task that has used its budget up finds every socket pending, and would close one after the other.
+            if !coop::has_budget_remaining() {
+                return None;
+            }
             let Idle {
                 since,
                 mut connection,
@@ -150,7 +154,6 @@ mod tests {
     use tokio::{
         io::AsyncWriteExt as _,
         net::{TcpListener, TcpStream},
-        task::coop,
     };
 
     use super::*;
@@ -218,7 +221,7 @@ mod tests {
                 10,
                 0,
             ),
-            (format!("{EMPTY}\r\nHTTP/1.1 200 OK\r\n"), 10, 1),
+            (format!("{EMPTY}\r\nHTTP/1.1 200 OK\r\n"), 10, 0),
             // More than sockets hold, so that it is not sent when the answer comes.
             (format!("{EMPTY}\r\n"), 32 << 20, 0),
         ] {
@@ -229,23 +232,47 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn a_connection_on_which_more_has_come_is_not_used_whatever_the_task_has_done() {
-        let pool = Pool::new(IDLE);
-        let mut upstreams = Vec::new();
-        for _ in 0..2 {
-            let (mut upstream, connection) = used(&format!("{EMPTY}\r\n"), 10).await;
-            upstream.write_all(EMPTY.as_bytes()).await.unwrap();
-            pool.put(connection);
-            upstreams.push(upstream);
-        }
-        let taken = poll_fn(|context| {
+    /// What a task that has used its budget up does.
+    async fn without_budget<T>(mut act: impl FnMut() -> T) -> T {
+        poll_fn(|context| {
             while let Poll::Ready(progress) = coop::poll_proceed(context) {
                 progress.made_progress();
             }
-            Poll::Ready(pool.take())
-        });
-        assert!(taken.await.is_none());
-        assert!(pool.take().is_none());
+            Poll::Ready(act())
+        })
+        .await
+    }
+
+    #[tokio::test]
+    async fn a_connection_on_which_more_has_come_is_not_used_whatever_the_task_has_done() {
+        let (mut upstream, mut connection) = used(&format!("{EMPTY}\r\n"), 10).await;
+        upstream.write_all(EMPTY.as_bytes()).await.unwrap();
+        assert!(!without_budget(|| connection.is_reusable()).await);
+        let pool = Pool::new(IDLE);
+        pool.put(connection);
+        let closed = async {
+            while let Some(connection) = pool.take() {
+                // The runtime has not looked at the socket yet.
+                pool.put(connection);
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(IDLE, closed).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_task_that_has_used_its_budget_up_takes_no_connection_and_closes_none() {
+        let pool = Pool::new(IDLE);
+        let mut upstreams = Vec::new();
+        for _ in 0..2 {
+            let (upstream, connection) = used(&format!("{EMPTY}\r\n"), 10).await;
+            pool.put(connection);
+            upstreams.push(upstream);
+        }
+        assert!(without_budget(|| pool.take()).await.is_none());
+        // With the next poll the budget is whole again.
+        tokio::task::yield_now().await;
+        let n_taken = iter::from_fn(|| pool.take()).count();
+        assert_eq!(n_taken, upstreams.len());
     }
 }

@@ -128,6 +128,19 @@ async fn what_is_wrong_is_told_by_its_field() {
     }
 }
 
+/// Nothing of it was cut, so that a repeat would be of no use.
+#[tokio::test]
+async fn more_documents_than_were_asked_for_are_a_fault_of_the_upstream() {
+    let vllm = Vllm::replying(Recording::read("rerank_emb_v2").reply()).await;
+    let (_adapter, mut client) = before(&vllm).await;
+    let request = RerankRequest {
+        top_n: Some(1),
+        ..rerank("q", &["a", "b"])
+    };
+    let expected = telling(Code::Internal, "UPSTREAM_PROTOCOL", &[]);
+    assert_eq!(told(client.rerank(request).await), expected);
+}
+
 #[tokio::test]
 async fn a_call_that_takes_too_long_ends_the_upstreams_request() {
     let vllm = Vllm::replying(Reply::raw().fall_silent()).await;

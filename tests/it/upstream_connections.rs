@@ -168,6 +168,19 @@ async fn a_used_connection_that_is_lost_before_the_answer_is_replaced_once() {
     }
 }
 
+/// Row B3: what counts is the time since the request, however old its connection is.
+#[tokio::test]
+async fn a_used_connection_that_has_been_open_for_long_is_replaced_as_well() {
+    let vllm = Vllm::replying_in_turn([ok(), Reply::raw().cut(), ok()]).await;
+    let adapter = Adapter::before(vllm.base_url()).start().await;
+    assert_eq!(outcome(&status(&adapter).await).0, Code::Ok);
+    // Older than a loss may be that is found at once.
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    assert_eq!(outcome(&status(&adapter).await).0, Code::Ok);
+    let connections = [vllm.request(1).await, vllm.request(2).await].map(|it| it.connection);
+    assert_eq!(connections, [0, 1]);
+}
+
 /// Row B3: the request itself may be what broke it.
 #[tokio::test]
 async fn a_used_connection_whose_replacement_is_lost_too_is_given_up() {

@@ -156,6 +156,59 @@ async fn an_error_event_amid_a_stream_ends_it_with_its_own_code() {
     }
 }
 
+/// Row B14: what may be an error in words that are not vLLM's is not passed over.
+#[tokio::test]
+async fn an_event_that_is_no_chunk_ends_its_stream() {
+    let rows = [
+        (
+            r#"{"message":"m","code":500}"#,
+            Code::Internal,
+            "UPSTREAM_PROTOCOL",
+        ),
+        (
+            r#"{"detail":[{"msg":"m"}]}"#,
+            Code::Internal,
+            "UPSTREAM_PROTOCOL",
+        ),
+        // The word of vLLM's router.
+        (
+            r#"{"detail":"Not Found"}"#,
+            Code::Internal,
+            "UPSTREAM_INTERNAL",
+        ),
+        ("{}", Code::Internal, "UPSTREAM_PROTOCOL"),
+        (
+            r#"{"id":"chatcmpl-1","choices":null}"#,
+            Code::Internal,
+            "UPSTREAM_PROTOCOL",
+        ),
+        (
+            r#"{"choices":null,"usage":null}"#,
+            Code::Internal,
+            "UPSTREAM_PROTOCOL",
+        ),
+        (r#"{"usage":{"prompt_tokens":2}}"#, Code::Ok, ""),
+        (r#"{"choices":[]}"#, Code::Ok, ""),
+    ];
+    for (event, code, reason) in rows {
+        let end = |reply: Reply| reply.event(wire::finish("stop")).done();
+        let (_vllm, adapter) = before(end(begun().event(event))).await;
+        check(
+            &adapter.stream(prompt("x")).await.status,
+            code,
+            reason,
+            event,
+        );
+        let (_vllm, adapter) = before(end(Reply::stream().event(event))).await;
+        check(
+            &adapter.stream(prompt("x")).await.status,
+            code,
+            reason,
+            event,
+        );
+    }
+}
+
 /// Row B15.
 #[tokio::test]
 async fn a_finish_that_is_no_success_is_an_error() {

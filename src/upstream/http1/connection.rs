@@ -149,10 +149,11 @@ impl Connection {
         }
     }
 
-    /// Whether it may once be reusable: nothing of its request is left, it is not to be closed, and it can be told
-    /// whether something has come.
+    /// Whether it may once be reusable: nothing of its request is left, nothing came after its answer, it is not to be
+    /// closed, and it can be told whether something has come.
     pub(in crate::upstream) fn may_be_kept(&self) -> bool {
-        self.keeps_alive && self.unsent.is_none() && !self.socket.has_paused()
+        let is_clean = self.unsent.is_none() && self.unread.is_empty();
+        is_clean && self.keeps_alive && !self.socket.has_paused()
     }
 
     /// Whether another request may be sent: what was left of the last answer has come and held no data, and the
@@ -168,7 +169,6 @@ impl Connection {
         }
         self.may_be_kept()
             && !has_data
-            && self.unread.is_empty()
             && poll_read(&mut self.socket, context, |_bytes| {}).is_pending()
             // A task that has used its budget up finds every socket pending.
             && coop::has_budget_remaining()
@@ -230,7 +230,6 @@ impl Connection {
 
     /// The loss of the connection, by its first sign.
     fn lost(&mut self, error: io::Error) -> ReadError {
-        self.keeps_alive = false;
         ReadError::Lost(self.send_error.take().unwrap_or(error))
     }
 }

@@ -44,9 +44,13 @@ pub(super) enum Socket {
 /// Time until a silent upstream's host is probed, and between probes.
 const TCP_KEEPALIVE: Duration = Duration::from_secs(15);
 
-/// Probes without an answer until the host counts as gone. The system's own time-out of sending (`TCP_USER_TIMEOUT`)
-/// would count one as gone, too, that answers and is too busy to read.
-const TCP_KEEPALIVE_PROBES: u32 = 2;
+/// Time without an acknowledgement until the upstream's host counts as gone (`TCP_USER_TIMEOUT`).
+///
+/// Linux sends no probe while sent data waits for its acknowledgement, and would go on with that data for a quarter of an
+/// hour. The time also bounds how long an upstream may read nothing, though its host answers, and it stands in for a
+/// number of probes, so that a shorter one would lose an upstream that is busy.
+#[cfg(target_os = "linux")]
+const TCP_USER_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// A connector that goes by the URL alone: no proxy of the environment, and roots of trust only where TLS needs them.
 pub(in crate::upstream) fn connector(is_https: bool) -> Result<Connector, BoxError> {
@@ -61,7 +65,8 @@ fn connector_by(resolver: Resolver, is_https: bool) -> Result<Connector, BoxErro
     http.set_nodelay(true);
     http.set_keepalive(Some(TCP_KEEPALIVE));
     http.set_keepalive_interval(Some(TCP_KEEPALIVE));
-    http.set_keepalive_retries(Some(TCP_KEEPALIVE_PROBES));
+    #[cfg(target_os = "linux")]
+    http.set_tcp_user_timeout(Some(TCP_USER_TIMEOUT));
     let provider = rustls::crypto::ring::default_provider();
     let tls = rustls::ClientConfig::builder_with_provider(provider.into())
         .with_safe_default_protocol_versions()?;
@@ -189,5 +194,23 @@ mod tests {
             let _socket = connector.clone().connect(uri.clone()).await.unwrap();
             listener.accept().await.unwrap();
         }
+    }
+    /// Row C1: reads back what a lost host would show after two minutes.
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn a_host_that_acknowledges_nothing_is_given_up_in_two_minutes() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let uri = format!("http://{}/", listener.local_addr().unwrap());
+        let connector = connector(false).unwrap();
+        let opened = connector.0.oneshot(uri.parse().unwrap()).await.unwrap();
+        let MaybeHttpsStream::Http(plain) = opened else {
+            panic!("{opened:?}");
+        };
+        let socket = socket2::SockRef::from(plain.inner());
+        assert!(socket.keepalive().unwrap());
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), TCP_KEEPALIVE);
+        assert_eq!(socket.tcp_keepalive_interval().unwrap(), TCP_KEEPALIVE);
+        let timeout = socket.tcp_user_timeout().unwrap();
+        assert_eq!(timeout, Some(Duration::from_secs(120)));
     }
 }
