@@ -133,15 +133,20 @@ fn certificate(
     (params.signed_by(&key, issuer).unwrap(), key)
 }
 
-fn tls((certificate, key): (Certificate, KeyPair)) -> Greeting {
+/// TLS with that certificate, for those protocols above it; none are all.
+fn tls((certificate, key): (Certificate, KeyPair), protocols: &[&str]) -> Greeting {
     let provider = rustls::crypto::ring::default_provider();
     let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
-    let config = ServerConfig::builder_with_provider(provider.into())
+    let mut config = ServerConfig::builder_with_provider(provider.into())
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_no_client_auth()
         .with_single_cert(vec![certificate.der().clone()], key)
         .unwrap();
+    config.alpn_protocols = protocols
+        .iter()
+        .map(|name| name.as_bytes().to_vec())
+        .collect();
     Greeting::Tls(TlsAcceptor::from(Arc::new(config)))
 }
 
@@ -190,20 +195,20 @@ async fn a_server_that_cannot_be_trusted_is_unavailable_and_never_asked() {
     let earlier = SystemTime::now() - DAY;
     let host = "127.0.0.1";
     let rows = [
-        ("expired", tls(certificate(&trusted, host, earlier))),
+        ("expired", tls(certificate(&trusted, host, earlier), &[])),
         (
             "another name",
-            tls(certificate(&trusted, "elsewhere.example", later)),
+            tls(certificate(&trusted, "elsewhere.example", later), &[]),
         ),
-        ("unknown root", tls(certificate(&foreign, host, later))),
+        ("unknown root", tls(certificate(&foreign, host, later), &[])),
         ("TLS 1.1", Greeting::Bytes(hello_of_tls_1_1())),
         (
             "no version in common, as an alert",
             Greeting::Bytes(vec![21, 3, 1, 0, 2, 2, 70]),
         ),
         (
-            "no protocol in common, as an alert",
-            Greeting::Bytes(vec![21, 3, 3, 0, 2, 2, 120]),
+            "HTTP/2 alone",
+            tls(certificate(&trusted, host, later), &["h2"]),
         ),
         (
             "HTTP in clear",
@@ -225,19 +230,21 @@ async fn a_server_that_cannot_be_trusted_is_unavailable_and_never_asked() {
 /// Row B2: what the others lack is all that they lack.
 #[tokio::test]
 async fn a_server_of_a_known_root_is_asked_by_tls() {
-    let stream = Reply::stream()
-        .event(wire::first())
-        .event(wire::finish("stop"))
-        .done();
-    let vllm = Vllm::replying_in_turn([Reply::json(200, wire::answer("a")), stream]).await;
     let trusted = root();
     let roots = file("known", trusted.as_ref());
     let later = SystemTime::now() + 10 * DAY;
-    let server = tls(certificate(&trusted, "127.0.0.1", later));
-    let front = Front::before(&vllm, server).await;
-    for status in told(&front, &roots).await {
-        assert_eq!(status.code(), Code::Ok, "{status:?}");
+    for protocols in [&[][..], &["h2", "http/1.1"]] {
+        let stream = Reply::stream()
+            .event(wire::first())
+            .event(wire::finish("stop"))
+            .done();
+        let vllm = Vllm::replying_in_turn([Reply::json(200, wire::answer("a")), stream]).await;
+        let server = tls(certificate(&trusted, "127.0.0.1", later), protocols);
+        let front = Front::before(&vllm, server).await;
+        for status in told(&front, &roots).await {
+            assert_eq!(status.code(), Code::Ok, "{status:?}");
+        }
+        assert_eq!(front.n_clear.load(Ordering::Relaxed), 0);
+        assert_eq!(vllm.n_requests(), 2);
     }
-    assert_eq!(front.n_clear.load(Ordering::Relaxed), 0);
-    assert_eq!(vllm.n_requests(), 2);
 }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use http::Uri;
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
+use hyper_rustls::{HttpsConnector, MaybeHttpsStream};
 use hyper_util::{
     client::legacy::connect::{
         HttpConnector,
@@ -52,6 +52,9 @@ const TCP_KEEPALIVE: Duration = Duration::from_secs(15);
 #[cfg(target_os = "linux")]
 const TCP_USER_TIMEOUT: Duration = Duration::from_secs(120);
 
+/// The protocol in the handshake of TLS (RFC 7301).
+const HTTP_1_1: &[u8] = b"http/1.1";
+
 /// A connector that goes by the URL alone: no proxy of the environment, and roots of trust only where TLS needs them.
 pub(in crate::upstream) fn connector(is_https: bool) -> Result<Connector, BoxError> {
     let system = GaiResolver::new();
@@ -78,13 +81,10 @@ fn connector_by(resolver: Resolver, is_https: bool) -> Result<Connector, BoxErro
             return Err("the system has no root certificates for https".into());
         }
     }
-    let tls = tls.with_root_certificates(roots).with_no_client_auth();
-    let https = HttpsConnectorBuilder::new()
-        .with_tls_config(tls)
-        .https_or_http()
-        .enable_http1()
-        .wrap_connector(http);
-    Ok(Connector(https))
+    let mut tls = tls.with_root_certificates(roots).with_no_client_auth();
+    // A server that speaks HTTP/2 alone then refuses the handshake.
+    tls.alpn_protocols = vec![HTTP_1_1.to_vec()];
+    Ok(Connector(HttpsConnector::from((http, tls))))
 }
 
 impl Connector {
