@@ -85,8 +85,8 @@ async fn a_hundred_streams_end_or_are_ended_with_a_reason_when_the_process_is_to
     assert_eq!(n_ok, 50);
     assert!(process.exit().await.success());
     let took = told.elapsed();
-    // Delay, time-out and one second, and time for a busy machine.
-    assert!(took < Duration::from_millis(2100 + 1000 + 1500), "{took:?}");
+    // Delay, time-out and one second.
+    assert!(took < Duration::from_millis(2100 + 1000), "{took:?}");
     vllm.is_left_alone().await;
 }
 

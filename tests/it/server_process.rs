@@ -269,16 +269,19 @@ async fn without_descriptors_it_waits_and_then_serves_again() {
     tokio::time::sleep(Duration::from_secs(2)).await;
     let spent = running.cpu_time() - before;
     assert!(
-        spent <= Duration::from_millis(400),
+        spent <= Duration::from_millis(200),
         "{spent:?} in 2 seconds"
     );
     first.write(&check(3)).await;
     assert_eq!(first.response(3).await.outcome().0, Code::Ok);
 
     let mut last = waiting.pop().unwrap();
+    let freed = Instant::now();
     drop(waiting);
     last.write(&check(1)).await;
     assert_eq!(last.response(1).await.outcome().0, Code::Ok);
+    let took = freed.elapsed();
+    assert!(took <= Duration::from_secs(1), "{took:?}");
 }
 
 #[tokio::test]
@@ -298,7 +301,7 @@ async fn calls_that_never_send_a_message_take_little_memory() {
 async fn hoard(address: SocketAddr) {
     let mut caller = RawH2::open(address, &[]).await;
     let mut calls = Vec::new();
-    for n in 0..5000 {
+    for n in 0..50_000 {
         let path = "/vllm_adapter.v1.GenerationService/Generate";
         calls.extend(raw_h2::call(2 * n + 1, path));
     }

@@ -359,11 +359,10 @@ async fn streams_that_send_headers_alone_cost_little_memory_and_give_it_back() {
     let process = Process::before(&vllm.base_url()).start().await;
     let mut after_first = 0;
     let before = process.resident_bytes();
-    for round in 0..4 {
+    for round in 0..8 {
         let mut caller = RawH2::open(process.address, &[]).await;
-        for n in 0..5_000 {
-            caller.write(&raw_h2::call(2 * n + 1, GENERATE)).await;
-        }
+        let calls = (0..50_000).flat_map(|n| raw_h2::call(2 * n + 1, GENERATE));
+        caller.write(&calls.collect::<Vec<u8>>()).await;
         // Those above the cap are refused, or the connection is ended for them.
         let _refused = caller.next_of(RST_STREAM).await;
         let grown = process.resident_bytes().saturating_sub(before);
@@ -390,6 +389,7 @@ async fn connections_that_come_and_go_leave_nothing() {
     let vllm = Vllm::replying(Reply::raw()).await;
     let process = Process::before(&vllm.base_url()).start().await;
     let (descriptors, memory) = (process.n_descriptors(), process.resident_bytes());
+    let (begun, cpu_time) = (Instant::now(), process.cpu_time());
     for n in 0..3_000 {
         let stream = tokio::net::TcpStream::connect(process.address)
             .await
@@ -405,6 +405,8 @@ async fn connections_that_come_and_go_leave_nothing() {
         }
     })
     .await;
+    let (took, spent) = (begun.elapsed(), process.cpu_time() - cpu_time);
+    assert!(spent <= took, "{spent:?} in {took:?}");
     let grown = process.resident_bytes().saturating_sub(memory);
     assert!(grown <= 6 << 20, "{grown}");
 }

@@ -188,7 +188,7 @@ async fn an_answer_while_the_request_is_still_being_sent_is_heard() {
                 &format!("{status} {closes}"),
             );
             let took = replied.elapsed();
-            assert!(took < Duration::from_secs(5), "{took:?}");
+            assert!(took < Duration::from_secs(1), "{took:?}");
         }
     }
 }

@@ -24,14 +24,20 @@ fn millis(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
-/// Holds that something ended at its limit, with time for a busy machine.
-#[track_caller]
-fn check_time(begun: Instant, limit: Duration, row: &str) {
-    let took = begun.elapsed();
-    assert!(
-        took >= limit && took < limit + millis(1500),
-        "{row}: {took:?}"
-    );
+/// Holds that something ends at its limit: none of three times early, and the best of them within 100 ms.
+async fn check_time(row: &str, once: impl AsyncFn()) {
+    let mut late = Vec::new();
+    for _ in 0..3 {
+        let begun = Instant::now();
+        once().await;
+        let took = begun.elapsed();
+        assert!(took >= LIMIT, "{row}: {took:?}");
+        late.push(took - LIMIT);
+        if late.last() < Some(&millis(100)) {
+            return;
+        }
+    }
+    panic!("{row}: late by {late:?}");
 }
 
 pub(crate) fn begun() -> Reply {
@@ -65,15 +71,11 @@ async fn an_upstream_that_never_answers_is_left_at_the_first_token_limit() {
             .with(|config| config.limits.first_token = Some(LIMIT))
             .start()
             .await;
-        let begun = Instant::now();
-        let streamed = adapter.stream(prompt("x")).await;
-        check(
-            &streamed.status,
-            Code::DeadlineExceeded,
-            "FIRST_TOKEN_TIMEOUT",
-            row,
-        );
-        check_time(begun, LIMIT, row);
+        check_time(row, async || {
+            let status = adapter.stream(prompt("x")).await.status;
+            check(&status, Code::DeadlineExceeded, "FIRST_TOKEN_TIMEOUT", row);
+        })
+        .await;
         vllm.left(0).await;
     }
 }
@@ -86,13 +88,14 @@ async fn an_upstream_that_never_answers_is_left_at_the_callers_deadline() {
         .with(|config| config.limits.first_token = Some(Duration::from_secs(60)))
         .start()
         .await;
-    let begun = Instant::now();
-    let mut request = tonic::Request::new(prompt("x"));
-    request.set_timeout(LIMIT);
-    // tonic's client has the same deadline and may be the first to see it.
-    let status = adapter.client().generate(request).await.unwrap_err();
-    assert!([Code::DeadlineExceeded, Code::Cancelled].contains(&status.code()));
-    check_time(begun, LIMIT, "deadline");
+    check_time("deadline", async || {
+        let mut request = tonic::Request::new(prompt("x"));
+        request.set_timeout(LIMIT);
+        // tonic's client has the same deadline and may be the first to see it.
+        let status = adapter.client().generate(request).await.unwrap_err();
+        assert!([Code::DeadlineExceeded, Code::Cancelled].contains(&status.code()));
+    })
+    .await;
     vllm.left(0).await;
 }
 
@@ -127,15 +130,13 @@ async fn an_upstream_that_falls_silent_is_left_at_the_idle_limit() {
             .with(|config| config.limits.token_idle = Some(LIMIT))
             .start()
             .await;
-        let begun = Instant::now();
-        let streamed = adapter.stream(prompt("x")).await;
-        check(&streamed.status, Code::Unavailable, "UPSTREAM_STALLED", row);
-        assert_eq!(
-            fact(&streamed.status, "partial").as_deref(),
-            Some("true"),
-            "{row}"
-        );
-        check_time(begun, LIMIT, row);
+        check_time(row, async || {
+            let status = adapter.stream(prompt("x")).await.status;
+            check(&status, Code::Unavailable, "UPSTREAM_STALLED", row);
+            let partial = fact(&status, "partial");
+            assert_eq!(partial.as_deref(), Some("true"), "{row}");
+        })
+        .await;
         vllm.left(0).await;
     }
 }
