@@ -99,8 +99,8 @@ impl Decoder {
 
     /// Forgets the event, and gives back what a large one took: its reader may not come back for long.
     pub(crate) fn compact(&mut self) {
+        self.release();
         if self.buffer.capacity() > MOST_KEPT_BYTES {
-            self.release();
             self.discard();
             self.buffer.shrink_to_fit();
         }
@@ -108,13 +108,12 @@ impl Decoder {
 
     /// Gives back memory that a stream which waits does not need.
     pub(crate) fn shrink(&mut self) {
-        if self.buffer.capacity() > KEPT_BYTES && self.position == self.buffer.len() {
-            self.release();
-            if matches!(self.event, Event::Empty) {
-                self.buffer = Vec::new();
-                self.position = 0;
-                self.searched = 0;
-            }
+        self.release();
+        let is_read = self.position == self.buffer.len() && matches!(self.event, Event::Empty);
+        if is_read && self.buffer.capacity() > KEPT_BYTES {
+            self.buffer = Vec::new();
+            self.position = 0;
+            self.searched = 0;
         }
     }
 
@@ -422,6 +421,7 @@ mod tests {
             assert_eq!(decoder.data(), large.as_bytes());
             decoder.compact();
             assert!(decoder.buffer.capacity() < 1000, "{rest:?}");
+            assert!(decoder.data().is_empty());
             decoder.push(b"\n\ndata: end\n\n");
             let mut events = Vec::new();
             while decoder.advance() == Ok(true) {
@@ -436,6 +436,19 @@ mod tests {
             };
             assert_eq!(events, expected, "{rest:?}");
         }
+    }
+
+    #[test]
+    fn a_large_event_of_many_lines_that_was_read_is_not_kept() {
+        let mut decoder = Decoder::new(1 << 20);
+        for _ in 0..200 {
+            decoder.push(format!("data: {}\n", "x".repeat(3_000)).as_bytes());
+            assert_eq!(decoder.advance(), Ok(false));
+        }
+        decoder.push(b"\n");
+        assert_eq!(decoder.advance(), Ok(true));
+        decoder.compact();
+        assert!(matches!(decoder.event, Event::Empty));
     }
 
     #[test]

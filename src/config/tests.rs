@@ -114,6 +114,12 @@ fn every_fault_is_told_at_once() {
 }
 
 #[test]
+fn a_limit_lets_the_lightest_response_through() {
+    check_fault(&["--max-response-bytes=255"], "--max-response-bytes");
+    assert!(config(&["--max-response-bytes=256"]).is_ok());
+}
+
+#[test]
 fn every_fault_of_a_list_is_told() {
     let faults = config(&["--allow-extra-body=*, chat_template,model"]).unwrap_err();
     assert_eq!(faults.len(), 2, "{faults:?}");

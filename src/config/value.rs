@@ -63,6 +63,16 @@ pub(super) fn bytes(text: &str) -> Result<usize, String> {
     }
 }
 
+/// The same for a response, which is never lighter than 256 bytes.
+pub(super) fn response_bytes(text: &str) -> Result<usize, String> {
+    match bytes(text)? {
+        size @ 256.. => Ok(size),
+        _ => Err(format!(
+            "{text:?} is less than 256, which every response takes"
+        )),
+    }
+}
+
 /// gRPC gives a message's length in 32 bits, and clients read it as a signed number.
 const MAX_BYTES: usize = 1 << 31;
 

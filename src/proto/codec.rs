@@ -21,7 +21,7 @@ use tonic_prost::ProstDecoder;
 
 use super::elements;
 
-/// What a stream's buffer is made with, and then keeps while it waits for an event. A delta is some 40 bytes.
+/// What a stream's buffer is made with, and then keeps while it waits for an event. Three responses fit.
 const BUFFER_BYTES: usize = 1024;
 
 /// A DATA frame of that size is counted by no client.
@@ -34,7 +34,7 @@ const PREFIX_BYTES: usize = 5;
 /// The field that fills: the greatest number that there is, which the contract leaves alone.
 const FILLER_FIELD: u32 = (1 << 29) - 1;
 
-/// The filler's key and its length, of one byte.
+/// The filler's key and its length, of a byte at least.
 const FILLER_HEAD_BYTES: usize = 6;
 
 /// As many bytes as are put together before they are given to the transport: half a frame of HTTP/2, since the buffer

@@ -49,7 +49,8 @@ enum State {
 
 impl<T: ChunkTranslator> Responses<T> {
     /// The responses of an answer that has begun; what was translated of it comes first.
-    pub(super) fn new(events: Events, translator: T, call: Call) -> Self {
+    pub(super) fn new(mut events: Events, translator: T, call: Call) -> Self {
+        events.pause();
         let timer = call.deadline.timer().map(Box::pin);
         // A caller that does not read keeps this from being polled, and its deadline must hold all the same.
         if let Some(timer) = &timer {

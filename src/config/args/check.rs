@@ -60,8 +60,8 @@ fn policy(args: Args, faults: &mut Collector) -> Option<Policy> {
 
 fn server(args: &Args, faults: &mut Collector) -> Option<Server> {
     let max_request_bytes = faults.keep("max-request-bytes", value::bytes(&args.max_request_bytes));
-    let max_response_bytes =
-        faults.keep("max-response-bytes", value::bytes(&args.max_response_bytes));
+    let max_response_bytes = value::response_bytes(&args.max_response_bytes);
+    let max_response_bytes = faults.keep("max-response-bytes", max_response_bytes);
     let max_connections = faults.keep("max-connections", value::count(&args.max_connections));
     let max_per_source = value::count_or_off(&args.max_connections_per_source);
     let max_per_source = faults.keep("max-connections-per-source", max_per_source);
