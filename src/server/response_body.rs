@@ -70,11 +70,14 @@ impl http_body::Body for ResponseBody {
         let Some(body) = &mut this.body else {
             return Poll::Ready(None);
         };
-        if let Some(ending) = call::ending() {
+        call::waits();
+        let polled = caught(|| Pin::new(body).poll_frame(cx));
+        // What the service has ended by itself is told as it ended.
+        let is_over = matches!(&polled, Poll::Ready(Ok(Some(Ok(frame)))) if frame.is_trailers());
+        if let Some(ending) = call::ending().filter(|_| !is_over) {
             return this.cut(&TransportError::Ended(ending));
         }
-        call::waits();
-        let Ok(frame) = ready!(caught(|| Pin::new(body).poll_frame(cx))) else {
+        let Ok(frame) = ready!(polled) else {
             let panicked = this.caller.panicked();
             return this.cut(&panicked);
         };
@@ -83,6 +86,7 @@ impl http_body::Body for ResponseBody {
         };
         if let Some(trailers) = frame.trailers_mut() {
             this.caller.complete(trailers);
+            this.body = None;
         }
         if let Some(piece) = frame.data_mut() {
             call::handed_over();
@@ -104,7 +108,12 @@ impl http_body::Body for ResponseBody {
 
 #[cfg(test)]
 mod tests {
-    use http_body_util::{BodyExt as _, Full};
+    use std::convert::Infallible;
+
+    use http_body_util::{BodyExt as _, StreamBody};
+
+    use async_stream::stream;
+    use http::{HeaderName, HeaderValue};
 
     use super::*;
     use crate::{
@@ -112,14 +121,25 @@ mod tests {
         telemetry::call::Ending,
     };
 
-    /// A body of one piece.
-    fn body(piece: &Bytes) -> ResponseBody {
+    const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+
+    /// A body of one piece that ends with OK, at once or not.
+    fn body(piece: &Bytes, is_over: bool) -> ResponseBody {
+        let status = HeaderMap::from_iter([(GRPC_STATUS, HeaderValue::from_static("0"))]);
+        let piece = Ok::<_, Infallible>(Frame::data(piece.clone()));
+        let frames = stream! {
+            yield piece;
+            if !is_over {
+                std::future::pending::<()>().await;
+            }
+            yield Ok(Frame::trailers(status));
+        };
         let limits = MessageLimits {
             request: 0,
             response: 0,
         };
         let caller = Caller::new(RequestId::accept_or_make(None), limits);
-        ResponseBody::new(Body::new(Full::new(piece.clone())), caller)
+        ResponseBody::new(Body::new(StreamBody::new(Box::pin(frames))), caller)
     }
 
     #[tokio::test]
@@ -131,10 +151,10 @@ mod tests {
             (10 * TAIL_BYTES, 2),
         ] {
             let whole: Bytes = (0..length).map(|n| (n % 251) as u8).collect();
-            let mut body = body(&whole);
+            let mut body = body(&whole, true);
             let mut pieces = Vec::new();
             while let Some(frame) = body.frame().await {
-                pieces.push(frame.unwrap().into_data().unwrap());
+                pieces.extend(frame.unwrap().into_data());
             }
             assert_eq!(pieces.concat(), whole, "{length}");
             assert_eq!(pieces.len(), n_pieces, "{length}");
@@ -147,18 +167,20 @@ mod tests {
     #[tokio::test]
     async fn a_call_that_is_ended_within_a_message_ends_the_message_first() {
         let whole = Bytes::from(vec![1; 4 * TAIL_BYTES]);
-        let mut body = body(&whole);
-        call::scope(async {
-            let front = body.frame().await.unwrap().unwrap().into_data().unwrap();
-            call::end(Ending::Draining);
-            assert!(!http_body::Body::is_end_stream(&body));
-            let tail = body.frame().await.unwrap().unwrap().into_data().unwrap();
-            assert_eq!(front.len() + tail.len(), whole.len());
-            let trailers = body.frame().await.unwrap().unwrap();
-            let trailers = trailers.into_trailers().unwrap();
-            assert_eq!(trailers.get("grpc-status").unwrap(), "14");
-            assert!(body.frame().await.is_none());
-        })
-        .await;
+        for (is_over, status) in [(false, "14"), (true, "0")] {
+            let mut body = body(&whole, is_over);
+            call::scope(async {
+                let front = body.frame().await.unwrap().unwrap().into_data().unwrap();
+                call::end(Ending::Draining);
+                assert!(!http_body::Body::is_end_stream(&body));
+                let tail = body.frame().await.unwrap().unwrap().into_data().unwrap();
+                assert_eq!(front.len() + tail.len(), whole.len());
+                let trailers = body.frame().await.unwrap().unwrap();
+                let trailers = trailers.into_trailers().unwrap();
+                assert_eq!(trailers.get(GRPC_STATUS).unwrap(), status);
+                assert!(body.frame().await.is_none());
+            })
+            .await;
+        }
     }
 }
