@@ -24,16 +24,20 @@ fn millis(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
-/// Holds that something ends at its limit: none of three times early, and the best of them within 100 ms.
-async fn check_time(row: &str, once: impl AsyncFn()) {
+/// How late a limit may be; while an upstream floods, which runs in this process, there is little else that runs.
+const LATE: Duration = Duration::from_millis(100);
+const LATE_IN_A_FLOOD: Duration = Duration::from_secs(1);
+
+/// Holds that something ends at its limit: none of five times early, and the best of them no later than that.
+async fn check_time(row: &str, most: Duration, once: impl AsyncFn()) {
     let mut late = Vec::new();
-    for _ in 0..3 {
+    for _ in 0..5 {
         let begun = Instant::now();
         once().await;
         let took = begun.elapsed();
         assert!(took >= LIMIT, "{row}: {took:?}");
         late.push(took - LIMIT);
-        if late.last() < Some(&millis(100)) {
+        if late.last() < Some(&most) {
             return;
         }
     }
@@ -71,7 +75,7 @@ async fn an_upstream_that_never_answers_is_left_at_the_first_token_limit() {
             .with(|config| config.limits.first_token = Some(LIMIT))
             .start()
             .await;
-        check_time(row, async || {
+        check_time(row, LATE, async || {
             let status = adapter.stream(prompt("x")).await.status;
             check(&status, Code::DeadlineExceeded, "FIRST_TOKEN_TIMEOUT", row);
         })
@@ -88,7 +92,7 @@ async fn an_upstream_that_never_answers_is_left_at_the_callers_deadline() {
         .with(|config| config.limits.first_token = Some(Duration::from_secs(60)))
         .start()
         .await;
-    check_time("deadline", async || {
+    check_time("deadline", LATE, async || {
         let mut request = tonic::Request::new(prompt("x"));
         request.set_timeout(LIMIT);
         // tonic's client has the same deadline and may be the first to see it.
@@ -130,7 +134,12 @@ async fn an_upstream_that_falls_silent_is_left_at_the_idle_limit() {
             .with(|config| config.limits.token_idle = Some(LIMIT))
             .start()
             .await;
-        check_time(row, async || {
+        let most = if row.contains("flood") {
+            LATE_IN_A_FLOOD
+        } else {
+            LATE
+        };
+        check_time(row, most, async || {
             let status = adapter.stream(prompt("x")).await.status;
             check(&status, Code::Unavailable, "UPSTREAM_STALLED", row);
             let partial = fact(&status, "partial");
