@@ -3,8 +3,8 @@
 //!
 //! A client in Rust counts the DATA frames under 256 bytes that it has received and its application has not read yet,
 //! and closes the connection for too many of them (h2 from 0.4.16, RUSTSEC-2026-0258), be it the caller or a proxy before
-//! it. A token is such a frame, and no server can tell whether an application reads. So no response is lighter than
-//! that: what it lacks is filled with an unknown field, which every decoder of protobuf skips.
+//! it. A token is such a frame, and no server can tell whether an application reads. So no response of the contract is
+//! lighter than that: what it lacks is filled with an unknown field, which every decoder of protobuf skips.
 
 use std::{fmt, marker::PhantomData};
 
@@ -36,6 +36,9 @@ const FILLER_FIELD: u32 = (1 << 29) - 1;
 
 /// The filler's key and its length, of a byte at least.
 const FILLER_HEAD_BYTES: usize = 6;
+
+/// The package of the contract.
+const CONTRACT: &str = "vllm_adapter.v1";
 
 /// As many bytes as are put together before they are given to the transport: half a frame of HTTP/2, since the buffer
 /// may take twice of what is in it.
@@ -108,9 +111,10 @@ impl<T: Message + Name> Encoder for MessageEncoder<T> {
     }
 }
 
-/// Whether these are what the server sends, which Buf's lint has named so.
+/// Whether these are what the server sends, which Buf's lint has named so. Answers of gRPC's health service stay as they
+/// are: probes are known to compare their bytes.
 fn is_response<T: Name>() -> bool {
-    T::NAME.ends_with("Response")
+    T::PACKAGE == CONTRACT && T::NAME.ends_with("Response")
 }
 
 /// Fills a message of that length up to a frame that is not counted.
@@ -188,8 +192,9 @@ mod tests {
     }
 
     #[test]
-    fn only_responses_are_filled() {
+    fn only_responses_of_the_contract_are_filled() {
         assert!(is_response::<StreamGenerateResponse>());
         assert!(!is_response::<crate::proto::GenerateRequest>());
+        assert!(!is_response::<crate::proto::health::HealthCheckResponse>());
     }
 }
