@@ -112,19 +112,17 @@ impl<T: Message + Name> Encoder for MessageEncoder<T> {
 }
 
 /// Whether these are what the server sends, which Buf's lint has named so. Answers of gRPC's health service stay as they
-/// are: probes are known to compare their bytes.
+/// are, two bytes that a probe may compare.
 fn is_response<T: Name>() -> bool {
     T::PACKAGE == CONTRACT && T::NAME.ends_with("Response")
 }
 
 /// Fills a message of that length up to a frame that is not counted.
 fn fill(length: usize, buffer: &mut impl BufMut) {
-    let Some(lacking) = (MIN_FRAME_BYTES - PREFIX_BYTES)
-        .checked_sub(length)
-        .filter(|lacking| *lacking > 0)
-    else {
+    let lacking = (MIN_FRAME_BYTES - PREFIX_BYTES).saturating_sub(length);
+    if lacking == 0 {
         return;
-    };
+    }
     let n_bytes = lacking.saturating_sub(FILLER_HEAD_BYTES);
     encode_key(FILLER_FIELD, WireType::LengthDelimited, buffer);
     encode_varint(n_bytes as u64, buffer);
