@@ -66,6 +66,14 @@ pub struct Server {
     pub drain_timeout: Duration,
     /// Whether server reflection is served.
     pub reflection: bool,
+    /// Size that responses are filled up to, in bytes; `None` fills none.
+    pub pad_responses: Option<usize>,
+    /// Calls at once; `None` sets no limit.
+    pub max_in_flight: Option<usize>,
+    /// What the messages of requests may hold at once, in bytes.
+    pub max_request_memory: usize,
+    /// Time without a call after which a connection is told to go away; `None` keeps it.
+    pub max_connection_idle: Option<Duration>,
 }
 
 /// The vLLM behind the adapter, and how it is reached.

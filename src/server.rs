@@ -1,37 +1,44 @@
 //! The listener, its connections, and how they end.
 //!
-//! tonic gives the services; the accept loop is the project's own, because tonic's server cannot set what a safe
+//! tonic provides the services. The accept loop is the project's own, because tonic's server cannot set what a safe
 //! default needs: the buffer of a stream that is not read, an age with a grace that works, an end to the drain.
 //!
 //! - `services`: what is served, `health` among it.
 //! - `listener`: accepts connections, and survives running out of descriptors.
 //! - `connection`: one connection, from its `preface` to its last call.
-//! - `streams`: the tasks of a connection's calls, and the end of one whose caller does not read (`stall`).
-//! - `calls`: what surrounds every call: its id, its panics, its end, and the details of tonic's own errors;
-//!   `request_body` and `response_body` do the same for what is received and sent.
+//! - `call`: the calls of a connection, and when the server ends them.
+//! - `answer`: what surrounds every call; `body`: what it receives and sends.
+//! - `phase`: how far the server is from its end.
 //!
-//! Nothing here outlives [`serve`]: each task is in a set that is ended with its owner.
+//! Nothing here outlives [`serve`]: each task is in a set that is dropped with its owner.
 
-mod calls;
+mod answer;
+mod body;
+mod call;
 mod connection;
 mod health;
 mod listener;
+mod padding;
+mod phase;
 mod preface;
-mod request_body;
-mod response_body;
 mod services;
-mod stall;
-mod streams;
 
 use std::{pin::pin, time::Duration};
+
+use std::sync::Arc;
 
 use tokio::{net::TcpListener, sync::watch, task::JoinSet, time};
 use tokio_stream::{Stream, StreamExt};
 
-use crate::config::{self, Config};
-use connection::{Phase, Shared};
+use crate::{
+    config::{self, Config},
+    service::error::transport::MessageLimits,
+};
+use answer::Answers;
+use connection::Shared;
 use health::ServingStatus;
 use listener::Listener;
+use phase::{Phase, Phases};
 use services::Services;
 
 /// What keeps the server from serving, or from ending well.
@@ -46,6 +53,12 @@ pub enum Error {
     /// It was told to stop a second time, and running calls were cut.
     #[error("stopped at once")]
     Interrupted,
+}
+
+/// What connections and calls are limited by.
+struct Settings {
+    server: config::Server,
+    max_duration: Option<Duration>,
 }
 
 /// Time that the last statuses of cut calls have to be sent.
@@ -71,8 +84,12 @@ pub async fn serve(
     stop: impl Stream<Item = ()>,
 ) -> Result<(), Error> {
     let (services, upkeep) = services::services(&config)?;
+    let settings = Settings {
+        max_duration: config.limits.max_duration,
+        server: config.server,
+    };
     tokio::select! {
-        served = run(listener, services, config.server, stop) => served,
+        served = run(listener, services, settings, stop) => served,
         never = upkeep => match never {},
     }
 }
@@ -80,14 +97,31 @@ pub async fn serve(
 async fn run(
     listener: TcpListener,
     mut services: Services,
-    config: config::Server,
+    settings: Settings,
     stop: impl Stream<Item = ()>,
 ) -> Result<(), Error> {
     let mut stop = pin!(stop);
-    let (phase, phases) = watch::channel(Phase::Serving);
+    let (phase, phases) = Phases::channel();
+    let Settings {
+        server: config,
+        max_duration,
+    } = settings;
     let (drain_delay, drain_timeout) = (config.drain_delay, config.drain_timeout);
     services.report(ServingStatus::Serving);
-    let shared = Shared::new(services.routes(), config, phases);
+    let answers = Arc::new(Answers {
+        routes: services.routes(),
+        limits: MessageLimits {
+            request: config.max_request_bytes,
+            response: config.max_response_bytes,
+        },
+        pad_responses: config.pad_responses,
+    });
+    let shared = Shared {
+        config,
+        answers,
+        phases,
+        max_duration,
+    };
     let mut listener = Listener::new(listener, shared);
 
     tokio::select! {

@@ -1,24 +1,60 @@
-//! The RPCs: each a composition of translation and upstream, with its deadline, its status and its record.
+//! The RPCs: each translates its request, asks the upstream, and translates the answer.
 
-mod backend;
-mod call;
-mod deadline;
+pub(crate) mod call;
+pub(crate) mod deadline;
 mod embedding;
-mod error;
+pub(crate) mod error;
 mod generation;
 mod models;
-mod observer;
+pub(crate) mod observer;
 mod ranking;
 pub(crate) mod request_id;
 mod stream;
 mod tokenization;
 mod transcription;
-pub(crate) mod transport_error;
 
-pub(crate) use backend::Backend;
-pub(crate) use embedding::Embedding;
-pub(crate) use generation::Generation;
-pub(crate) use models::Models;
-pub(crate) use ranking::Ranking;
-pub(crate) use tokenization::Tokenization;
-pub(crate) use transcription::Transcription;
+use std::{convert::Infallible, sync::Arc};
+
+use tonic::{Response, Status};
+
+use self::{call::Call, error::Error};
+use crate::{
+    config::{Config, Policy},
+    upstream,
+};
+
+/// What answers every service of the contract. Clones share the upstream's connections.
+#[derive(Clone, Debug)]
+pub(crate) struct Adapter {
+    upstream: upstream::Client,
+    policy: Arc<Policy>,
+}
+
+impl Adapter {
+    /// An adapter before the configured upstream.
+    pub(crate) fn new(config: &Config) -> Result<Self, upstream::SetupError> {
+        Ok(Self {
+            upstream: upstream::Client::new(&config.upstream, config.limits)?,
+            policy: Arc::new(config.policy.clone()),
+        })
+    }
+
+    /// What has to run beside the calls, for ever.
+    pub(crate) fn upkeep(&self) -> impl Future<Output = Infallible> + Send + use<> {
+        self.upstream.expire_idle()
+    }
+}
+
+/// Answers a unary call; a failure becomes its status.
+async fn unary<T>(
+    call: &Call,
+    answer: impl Future<Output = Result<T, Error>>,
+) -> Result<Response<T>, Status> {
+    match answer.await {
+        Ok(answer) => {
+            call.responded(false);
+            Ok(Response::new(answer))
+        }
+        Err(error) => Err(error.to_status(call)),
+    }
+}

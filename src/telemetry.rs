@@ -1,6 +1,5 @@
-//! What the adapter tells of itself.
+//! What the adapter reports of itself.
 
-pub(crate) mod call;
 mod chain;
 pub mod logging;
 

@@ -13,24 +13,27 @@ use std::{
 };
 
 use async_stream::stream;
-use hyper::{server::conn::http2, service::service_fn};
+use http::Request;
+use hyper::{body::Incoming, server::conn::http2, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
-    sync::watch,
     time,
 };
 use tokio_stream::{Stream, StreamExt};
-use tonic::{service::Routes, transport::server::TcpConnectInfo};
 
 use super::{
     LAST_WORDS,
-    calls::{self, Calls},
+    answer::{Answers, answer},
+    call::{Calls, Executor},
+    phase::{Phase, Phases},
     preface::Preface,
-    streams::{Executor, Streams},
 };
-use crate::{coalesce::Coalesced, config, telemetry::call::Ending};
+use crate::{
+    config,
+    service::call::{Call, Ending},
+};
 
 /// Time that a caller has for its preface and for acknowledging the settings.
 ///
@@ -47,7 +50,7 @@ const CONNECTION_WINDOW: u32 = 1 << 20;
 ///
 /// Beside it, hyper holds the next piece of the response. More would only wait here, and keep the service from seeing
 /// that its caller is slow.
-pub(super) const SEND_BUFFER: usize = 16 << 10;
+const SEND_BUFFER: usize = 16 << 10;
 
 /// Metadata of a request, as HTTP/2 counts it: tokens and tracing fit, and nobody fills memory with it.
 const HEADER_LIST: u32 = 16 << 10;
@@ -61,23 +64,14 @@ const PENDING_RESETS: usize = 100;
 /// Streams that may be reset for the caller's own faults, before the connection is ended for them.
 const LOCAL_RESETS: usize = 128;
 
-/// How far the server is from its end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Phase {
-    /// It serves.
-    Serving,
-    /// Connections are told to go away, and running calls go on.
-    GoingAway,
-    /// Running calls end.
-    Ending,
-}
-
 /// What all connections have in common.
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) config: config::Server,
-    calls: Calls,
-    phases: watch::Receiver<Phase>,
+    pub(super) answers: Arc<Answers>,
+    pub(super) phases: Phases,
+    /// Longest time of a call, for its deadline.
+    pub(super) max_duration: Option<Duration>,
 }
 
 /// What happens to a connection beside its calls.
@@ -91,58 +85,44 @@ enum Step {
     Close,
 }
 
-// === impl Shared ===
-
-impl Shared {
-    pub(super) fn new(
-        routes: Routes,
-        config: config::Server,
-        phases: watch::Receiver<Phase>,
-    ) -> Self {
-        let calls = Calls::new(routes, &config);
-        Self {
-            config,
-            calls,
-            phases,
-        }
-    }
-}
-
 /// Serves a connection until its caller, its age or the server ends it. Dropping it ends its calls.
 pub(super) async fn serve(stream: TcpStream, shared: Arc<Shared>) {
-    let peer = TcpConnectInfo {
-        local_addr: stream.local_addr().ok(),
-        remote_addr: stream.peer_addr().ok(),
-    };
-    let streams = Streams::new(shared.config.write_stall_timeout);
+    let peer = stream.peer_addr().ok();
+    let calls = Calls::new(shared.config.write_stall_timeout);
     let is_open = Arc::new(AtomicBool::new(false));
-    let steps = steps(
-        shared.config.clone(),
-        shared.phases.clone(),
-        Arc::clone(&is_open),
-    );
-    let mut steps = pin!(steps);
+    let mut steps = pin!(steps(&shared, &calls, &is_open));
     let socket = Socket {
-        stream: Coalesced::new(stream),
+        stream,
         preface: Some(Preface::new()),
-        is_open,
+        is_open: Arc::clone(&is_open),
     };
-    let service = service_fn(|request| calls::answer(shared.calls.clone(), peer.clone(), request));
+    let service = service_fn(|request: Request<Incoming>| {
+        let (head, body) = request.into_parts();
+        let call = Call::at_head(&head, shared.max_duration);
+        calls.begin(call.clone());
+        let request = Request::from_parts(head, body);
+        answer(
+            Arc::clone(&shared.answers),
+            shared.phases.clone(),
+            call,
+            request,
+        )
+    });
     let connection =
-        http2(&shared.config, streams.executor()).serve_connection(TokioIo::new(socket), service);
+        http2(&shared.config, calls.executor()).serve_connection(TokioIo::new(socket), service);
     let mut connection = pin!(connection);
     loop {
         tokio::select! {
             ended = connection.as_mut() => {
                 if let Err(error) = ended {
-                    tracing::debug!(%error, peer = ?peer.remote_addr, "connection ended");
+                    tracing::debug!(%error, ?peer, "connection ended");
                 }
                 return;
             }
-            never = poll_fn(|cx| streams.poll_reap(cx)) => match never {},
+            never = poll_fn(|cx| calls.poll_reap(cx)) => match never {},
             Some(step) = steps.next() => match step {
                 Step::GoAway => connection.as_mut().graceful_shutdown(),
-                Step::End(ending) => streams.end(ending),
+                Step::End(ending) => calls.end(ending),
                 Step::Close => return,
             },
         }
@@ -168,29 +148,31 @@ fn http2(config: &config::Server, executor: Executor) -> http2::Builder<Executor
 }
 
 /// What happens to a connection, in its order and at its time.
-fn steps(
-    config: config::Server,
-    mut phases: watch::Receiver<Phase>,
-    is_open: Arc<AtomicBool>,
-) -> impl Stream<Item = Step> {
+fn steps<'a>(
+    shared: &'a Shared,
+    calls: &'a Calls,
+    is_open: &'a AtomicBool,
+) -> impl Stream<Item = Step> + 'a {
+    let (config, mut phases) = (&shared.config, shared.phases.clone());
     stream! {
         let is_draining = tokio::select! {
-            () = unopened(&is_open, PREFACE_TIMEOUT) => {
+            () = unopened(is_open, PREFACE_TIMEOUT) => {
                 yield Step::Close;
                 return;
             }
-            () = reached(&mut phases, Phase::GoingAway) => true,
+            () = phases.reached(Phase::GoingAway) => true,
             () = elapsed(config.max_connection_age.map(jittered)) => false,
+            () = idle(calls, config.max_connection_idle) => false,
         };
         yield Step::GoAway;
         let grace = config.max_connection_age_grace.filter(|_| !is_draining);
         let ending = tokio::select! {
             // Without a preface there are no calls to wait for.
-            () = unopened(&is_open, LAST_WORDS) => {
+            () = unopened(is_open, LAST_WORDS) => {
                 yield Step::Close;
                 return;
             }
-            () = reached(&mut phases, Phase::Ending) => Ending::Draining,
+            () = phases.reached(Phase::Ending) => Ending::Draining,
             () = elapsed(grace) => Ending::ConnectionAged,
         };
         yield Step::End(ending);
@@ -199,18 +181,18 @@ fn steps(
     }
 }
 
+/// Returns once the connection has had no call for that long.
+async fn idle(calls: &Calls, limit: Option<Duration>) {
+    match limit {
+        Some(limit) => calls.idle_for(limit).await,
+        None => std::future::pending().await,
+    }
+}
+
 /// Returns where the connection has not begun to speak HTTP/2 within `limit`, and never otherwise.
 async fn unopened(is_open: &AtomicBool, limit: Duration) {
     time::sleep(limit).await;
     if is_open.load(Ordering::Relaxed) {
-        std::future::pending().await
-    }
-}
-
-/// Returns once the server is as near to its end as `phase`.
-async fn reached(phases: &mut watch::Receiver<Phase>, phase: Phase) {
-    if phases.wait_for(|now| *now >= phase).await.is_err() {
-        // The server is gone, and with it this connection.
         std::future::pending().await
     }
 }
@@ -232,7 +214,7 @@ pin_project_lite::pin_project! {
     /// The socket, with an eye on the first bytes of the caller.
     struct Socket {
         #[pin]
-        stream: Coalesced,
+        stream: TcpStream,
         // `None` once it is done.
         preface: Option<Preface>,
         is_open: Arc<AtomicBool>,

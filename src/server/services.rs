@@ -4,7 +4,7 @@ use std::convert::Infallible;
 
 use http::{Request, Response};
 use tokio::sync::watch;
-use tonic::{body::Body, codec::CompressionEncoding, server::NamedService, service::Routes};
+use tonic::{body::Body, server::NamedService, service::Routes};
 use tower::Service;
 
 use super::{
@@ -20,7 +20,7 @@ use crate::{
         tokenization_service_server::TokenizationServiceServer,
         transcription_service_server::TranscriptionServiceServer,
     },
-    service::{Backend, Embedding, Generation, Models, Ranking, Tokenization, Transcription},
+    service::Adapter,
 };
 
 /// The services of the contract, by method path, with their health.
@@ -36,31 +36,24 @@ pub(super) struct Services {
 pub(super) fn services(
     config: &Config,
 ) -> Result<(Services, impl Future<Output = Infallible> + use<>), Error> {
-    let backend = Backend::new(config).map_err(|error| Error::Service(error.into()))?;
-    let upkeep = backend.upkeep();
+    let adapter = Adapter::new(config).map_err(|error| Error::Service(error.into()))?;
+    let upkeep = adapter.upkeep();
     let server = &config.server;
-    /// A service with the limits that all have.
+    /// A service of the contract with the limits that all have.
     macro_rules! limited {
-        ($service:expr) => {
-            $service
+        ($service:ident) => {
+            $service::new(adapter.clone())
                 .max_decoding_message_size(server.max_request_bytes)
                 .max_encoding_message_size(server.max_response_bytes)
-                .accept_compressed(CompressionEncoding::Gzip)
         };
     }
-    let embedding = EmbeddingServiceServer::new(Embedding::new(backend.clone()));
-    let generation = GenerationServiceServer::new(Generation::new(backend.clone()));
-    let models = ModelServiceServer::new(Models::new(backend.clone()));
-    let ranking = RankingServiceServer::new(Ranking::new(backend.clone()));
-    let tokenization = TokenizationServiceServer::new(Tokenization::new(backend.clone()));
-    let transcription = TranscriptionServiceServer::new(Transcription::new(backend));
     let services = Services::new()
-        .add(limited!(embedding))
-        .add(limited!(generation))
-        .add(limited!(models))
-        .add(limited!(ranking))
-        .add(limited!(tokenization))
-        .add(limited!(transcription));
+        .add(limited!(EmbeddingServiceServer))
+        .add(limited!(GenerationServiceServer))
+        .add(limited!(ModelServiceServer))
+        .add(limited!(RankingServiceServer))
+        .add(limited!(TokenizationServiceServer))
+        .add(limited!(TranscriptionServiceServer));
     Ok((services.finish(server.reflection)?, upkeep))
 }
 

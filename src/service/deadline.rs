@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use tokio::time::{Instant, Sleep};
-use tonic::metadata::MetadataMap;
+use http::HeaderMap;
+use tokio::time::Instant;
 
 /// The header of the [gRPC protocol] that carries the caller's deadline.
 ///
@@ -13,16 +13,16 @@ const GRPC_TIMEOUT: &str = "grpc-timeout";
 /// Longest time that is counted; beyond it there is no deadline. Tokio's timers reach about two years.
 const FAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
-/// When a call must be over, and who says so. Covers the whole call, its stream included.
+/// When a call must have ended, and whose limit that is. It covers the whole call, upload and stream included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Deadline {
-    at: Option<Instant>,
-    expired: Expired,
+pub(crate) struct Deadline {
+    pub(crate) at: Instant,
+    pub(crate) limit: Limit,
 }
 
-/// Whose limit has passed.
+/// Whose limit it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Expired {
+pub(crate) enum Limit {
     /// The caller's own deadline.
     Caller,
     /// The operator's longest duration.
@@ -33,54 +33,32 @@ pub(crate) enum Expired {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct MalformedTimeout;
 
+// === impl Deadline ===
+
 impl Deadline {
-    /// The earlier of both, counted from now.
-    pub(super) fn new(
-        metadata: &MetadataMap,
+    /// The earlier of both, counted from now; `None` where neither is set.
+    pub(super) fn of(
+        headers: &HeaderMap,
         max_duration: Option<Duration>,
-    ) -> Result<Self, MalformedTimeout> {
-        let caller = timeout(metadata)?;
-        let (after, expired) = match (caller, max_duration) {
-            (Some(caller), Some(most)) if most < caller => (Some(most), Expired::Operator),
-            (Some(caller), _) => (Some(caller), Expired::Caller),
-            (None, most) => (most, Expired::Operator),
+    ) -> Result<Option<Self>, MalformedTimeout> {
+        let (after, limit) = match (timeout(headers)?, max_duration) {
+            (Some(caller), Some(most)) if most < caller => (Some(most), Limit::Operator),
+            (Some(caller), _) => (Some(caller), Limit::Caller),
+            (None, most) => (most, Limit::Operator),
         };
-        let at = after
-            .filter(|&after| after < FAR)
-            .map(|after| Instant::now() + after);
-        Ok(Self { at, expired })
-    }
-
-    /// Waits for the future, but no longer than to the deadline.
-    pub(super) async fn bound<T>(self, future: impl Future<Output = T>) -> Result<T, Expired> {
-        match self.at {
-            None => Ok(future.await),
-            // A deadline that has passed already must not start anything.
-            Some(at) if at <= Instant::now() => Err(self.expired),
-            Some(at) => tokio::time::timeout_at(at, future)
-                .await
-                .map_err(|_elapsed| self.expired),
-        }
-    }
-
-    /// A timer for a stream, where there is a deadline.
-    pub(super) fn timer(self) -> Option<Sleep> {
-        self.at.map(tokio::time::sleep_until)
-    }
-
-    /// Whose limit it is.
-    pub(super) fn expired(self) -> Expired {
-        self.expired
+        let after = after.filter(|&after| after < FAR);
+        Ok(after.map(|after| Self {
+            at: Instant::now() + after,
+            limit,
+        }))
     }
 }
 
-fn timeout(metadata: &MetadataMap) -> Result<Option<Duration>, MalformedTimeout> {
-    let mut values = metadata.get_all(GRPC_TIMEOUT).iter();
+fn timeout(headers: &HeaderMap) -> Result<Option<Duration>, MalformedTimeout> {
+    let mut values = headers.get_all(GRPC_TIMEOUT).iter();
     match (values.next(), values.next()) {
         (None, _) => Ok(None),
-        (Some(value), None) => parse(value.as_encoded_bytes())
-            .ok_or(MalformedTimeout)
-            .map(Some),
+        (Some(value), None) => parse(value.as_bytes()).ok_or(MalformedTimeout).map(Some),
         (Some(_), Some(_)) => Err(MalformedTimeout),
     }
 }
@@ -132,45 +110,33 @@ mod tests {
         }
     }
 
-    fn metadata(timeouts: &[&'static str]) -> MetadataMap {
-        let mut metadata = MetadataMap::new();
-        for timeout in timeouts {
-            metadata.append(GRPC_TIMEOUT, timeout.parse().unwrap());
-        }
-        metadata
-    }
-
     #[tokio::test(start_paused = true)]
     async fn the_earlier_limit_counts() {
+        let headers = |timeouts: &[&'static str]| {
+            let mut headers = HeaderMap::new();
+            for timeout in timeouts {
+                headers.append(GRPC_TIMEOUT, timeout.parse().unwrap());
+            }
+            headers
+        };
         let most = Some(Duration::from_secs(10));
         let rows = [
-            (vec!["5S"], most, Some(5), Expired::Caller),
-            (vec!["20S"], most, Some(10), Expired::Operator),
-            (vec![], most, Some(10), Expired::Operator),
-            (vec!["5S"], None, Some(5), Expired::Caller),
-            (vec!["99999999H"], None, None, Expired::Caller),
+            (vec!["5S"], most, Some((5, Limit::Caller))),
+            (vec!["20S"], most, Some((10, Limit::Operator))),
+            (vec![], most, Some((10, Limit::Operator))),
+            (vec!["5S"], None, Some((5, Limit::Caller))),
+            (vec!["99999999H"], None, None),
+            (vec![], None, None),
         ];
-        for (timeouts, most, seconds, expired) in rows {
-            let at = seconds.map(|seconds| Instant::now() + Duration::from_secs(seconds));
-            let deadline = Deadline::new(&metadata(&timeouts), most);
-            assert_eq!(deadline, Ok(Deadline { at, expired }), "{timeouts:?}");
+        for (timeouts, most, expected) in rows {
+            let expected = expected.map(|(seconds, limit)| Deadline {
+                at: Instant::now() + Duration::from_secs(seconds),
+                limit,
+            });
+            let deadline = Deadline::of(&headers(&timeouts), most);
+            assert_eq!(deadline, Ok(expected), "{timeouts:?}");
         }
-        assert_eq!(
-            Deadline::new(&metadata(&["1S", "2S"]), None),
-            Err(MalformedTimeout)
-        );
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_is_bound_ends_at_the_deadline() {
-        let deadline = Deadline::new(&metadata(&["300m"]), None).unwrap();
-        let begun = Instant::now();
-        assert_eq!(
-            deadline.bound(std::future::pending::<()>()).await,
-            Err(Expired::Caller)
-        );
-        assert_eq!(begun.elapsed().as_millis(), 300);
-        let passed = Deadline::new(&metadata(&["0n"]), None).unwrap();
-        assert_eq!(passed.bound(async {}).await, Err(Expired::Caller));
+        let twice = headers(&["1S", "2S"]);
+        assert_eq!(Deadline::of(&twice, None), Err(MalformedTimeout));
     }
 }

@@ -2,48 +2,54 @@
 
 use tonic::{Request, Response, Status};
 
-use super::{
-    Backend,
-    error::{Error, Subject},
-};
+use super::{Adapter, call::Call, error::Error, unary};
 use crate::{
-    config::Policy,
     openai::{
         embedding::{EmbeddingRequest, EncodingFormat},
         error::ErrorBody,
     },
     proto::{self, embedding_service_server::EmbeddingService},
-    translate::{
-        Origin,
-        embedding::{self, Translated},
-    },
-    upstream::{self, Content, Headers, Json, Refusal, Route},
+    translate::{Origin, embedding},
+    upstream::{self, Content, Json, Refusal, Route},
 };
 
-/// The service before the configured upstream.
-#[derive(Clone, Debug)]
-pub(crate) struct Embedding {
-    backend: Backend,
+#[tonic::async_trait]
+impl EmbeddingService for Adapter {
+    async fn embed(
+        &self,
+        request: Request<proto::EmbedRequest>,
+    ) -> Result<Response<proto::EmbedResponse>, Status> {
+        let (call, message) = Call::parts(request);
+        let answer = async {
+            call.set_model(&message.model);
+            let translated = embedding::request(message, &self.policy)?;
+            call.set_origin(Origin::Embedding(translated.input));
+            let answer = self.embeddings(translated.request, &call).await?;
+            Ok(embedding::response(answer.read()?, translated.n_inputs)?)
+        };
+        unary(&call, answer).await
+    }
 }
 
-impl Embedding {
-    /// The service before that upstream.
-    pub(crate) fn new(backend: Backend) -> Self {
-        Self { backend }
-    }
-
+impl Adapter {
     /// Asks for vectors in base64, and once more for JSON numbers where the model gives no others (models that embed
     /// each token, vLLM 0.33).
-    async fn ask(&self, mut request: EmbeddingRequest, headers: &Headers) -> Result<Json, Error> {
-        let upstream = &self.backend.upstream;
-        embedding::fit(&mut request, upstream.version().await).map_err(Error::TooOld)?;
+    async fn embeddings(&self, mut request: EmbeddingRequest, call: &Call) -> Result<Json, Error> {
+        embedding::fit(&mut request, self.upstream.version().await).map_err(Error::TooOld)?;
         let content = Content::json(&request)?;
-        match upstream.post(Route::EMBEDDINGS, content, headers).await {
+        match self
+            .upstream
+            .post(Route::EMBEDDINGS, content, call.headers())
+            .await
+        {
             Err(error) if is_about_encoding(&error) => {
                 request.encoding_format = EncodingFormat::Float;
                 request.endianness = None;
                 let content = Content::json(&request)?;
-                Ok(upstream.post(Route::EMBEDDINGS, content, headers).await?)
+                Ok(self
+                    .upstream
+                    .post(Route::EMBEDDINGS, content, call.headers())
+                    .await?)
             }
             answer => Ok(answer?),
         }
@@ -64,26 +70,4 @@ fn is_about_encoding(error: &upstream::Error) -> bool {
     [param, &error.message]
         .iter()
         .any(|text| text.contains("encoding_format"))
-}
-
-#[tonic::async_trait]
-impl EmbeddingService for Embedding {
-    async fn embed(
-        &self,
-        request: Request<proto::EmbedRequest>,
-    ) -> Result<Response<proto::EmbedResponse>, Status> {
-        let translate = |message: proto::EmbedRequest, policy: &Policy, subject: &mut Subject| {
-            subject.model.clone_from(&message.model);
-            let translated = embedding::request(message, policy)?;
-            subject.origin = Origin::Embedding(translated.input);
-            Ok(translated)
-        };
-        let answer = |translated: Translated, headers| async move {
-            let json = self.ask(translated.request, &headers).await?;
-            Ok(embedding::response(json.read()?, translated.n_inputs)?)
-        };
-        self.backend
-            .unary("Embed", request, translate, answer)
-            .await
-    }
 }

@@ -2,21 +2,23 @@
 
 mod message;
 mod refusal;
-pub(super) mod report;
+mod report;
+pub(crate) mod transport;
 
 use std::time::Duration;
 
 use tonic::{Code, Status};
 
+use super::call::{Call, Failure};
 use crate::{
-    service::deadline::{Expired, MalformedTimeout},
-    translate::{InvalidAnswer, InvalidRequest, Needs, Origin},
+    telemetry::Chain,
+    translate::{InvalidAnswer, InvalidRequest, Needs},
     upstream,
 };
 use report::{Report, Retry};
 
-/// From when on a request that was lost counts as one that the upstream has worked for: vLLM sends no byte of a unary
-/// answer before the generation is over, and one that never began is lost in a round trip.
+/// From when on the upstream counts as having worked for a request that was lost: vLLM sends no byte of a unary answer
+/// before the generation has ended, and a request that never began is lost in a round trip.
 const WORK: Duration = Duration::from_millis(500);
 
 /// Why a call failed.
@@ -25,18 +27,6 @@ pub(crate) enum Error {
     /// The request has a wrong field.
     #[error(transparent)]
     InvalidRequest(#[from] InvalidRequest),
-    /// `grpc-timeout` cannot be read.
-    #[error("grpc-timeout is malformed")]
-    MalformedTimeout,
-    /// A deadline passed.
-    #[error("the deadline passed")]
-    Expired(Expired),
-    /// `adapter-upstream` names an upstream that is not configured.
-    #[error("no such upstream")]
-    UnknownUpstream,
-    /// `adapter-upstream-url` or its key is not allowed.
-    #[error("upstreams of the caller's own are not allowed")]
-    ForeignUpstream,
     /// The upstream would ignore what the request asks for.
     #[error("the upstream is too old for {}", .0.field)]
     TooOld(Needs),
@@ -46,46 +36,23 @@ pub(crate) enum Error {
     /// The upstream could not be asked, or did not answer as it should.
     #[error(transparent)]
     Upstream(#[from] upstream::Error),
-    /// The upstream's answer is no whole one.
+    /// The upstream's answer is not whole.
     #[error(transparent)]
     InvalidAnswer(#[from] InvalidAnswer),
 }
 
-/// What a status tells of the call beside its failure.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Subject {
-    pub(crate) request_id: String,
-    /// The model that was asked for; empty for the default one.
-    pub(crate) model: String,
-    /// The request that the upstream's was made from, whose fields an error names.
-    pub(crate) origin: Origin,
-    /// Deltas that the caller was sent before.
-    pub(crate) deltas: u64,
-    /// Whether the answer is streamed, so that its library cannot repeat it once it has begun.
-    pub(crate) is_stream: bool,
-}
-
-impl From<Expired> for Error {
-    fn from(expired: Expired) -> Self {
-        Self::Expired(expired)
-    }
-}
-
-impl From<MalformedTimeout> for Error {
-    fn from(MalformedTimeout: MalformedTimeout) -> Self {
-        Self::MalformedTimeout
-    }
-}
-
 impl Error {
-    /// The status that the caller gets, with its code and reason for the record.
-    pub(crate) fn to_status(&self, subject: &Subject) -> (Status, &'static str) {
-        let report = self.report(subject);
-        let reason = report.reason;
-        (report.into_status(subject), reason)
+    /// The status that the caller gets. The call keeps the reason for the log.
+    pub(super) fn to_status(&self, call: &Call) -> Status {
+        let report = self.report(call);
+        call.fail(Failure {
+            reason: report.reason,
+            cause: Some(Chain(self).to_string()),
+        });
+        report.into_status(call)
     }
 
-    fn report(&self, subject: &Subject) -> Report {
+    fn report(&self, call: &Call) -> Report {
         match self {
             Self::InvalidRequest(invalid) => {
                 let report = Report::new(
@@ -98,32 +65,6 @@ impl Error {
                     violations.map(|it| (it.field.clone(), it.description.clone())),
                 )
             }
-            // As grpc-go answers; INVALID_ARGUMENT would blame a field.
-            Self::MalformedTimeout => Report::new(
-                Code::Internal,
-                "MALFORMED_TIMEOUT",
-                "grpc-timeout is not digits and a unit",
-            ),
-            Self::Expired(Expired::Caller) => Report::new(
-                Code::DeadlineExceeded,
-                "DEADLINE",
-                "the call's deadline passed; generation has stopped",
-            ),
-            Self::Expired(Expired::Operator) => Report::new(
-                Code::DeadlineExceeded,
-                "TOTAL_TIMEOUT",
-                "the call took longer than the adapter allows; generation has stopped",
-            ),
-            Self::UnknownUpstream => Report::new(
-                Code::NotFound,
-                "UPSTREAM_NOT_FOUND",
-                "adapter-upstream names no configured upstream",
-            ),
-            Self::ForeignUpstream => Report::new(
-                Code::PermissionDenied,
-                "BASE_URL_NOT_ALLOWED",
-                "adapter-upstream-url and adapter-upstream-key are not allowed here",
-            ),
             Self::TooOld(needs) => Report::new(
                 Code::FailedPrecondition,
                 "UPSTREAM_TOO_OLD",
@@ -132,39 +73,39 @@ impl Error {
                     needs.field, needs.version
                 ),
             ),
-            Self::UnknownModel => refusal::no_model(subject),
-            Self::Upstream(error) => upstream_report(error, subject),
-            Self::InvalidAnswer(invalid) => answer_report(*invalid, subject),
+            Self::UnknownModel => refusal::no_model(call),
+            Self::Upstream(error) => upstream_report(error, call),
+            Self::InvalidAnswer(invalid) => answer_report(*invalid, call),
         }
     }
 }
 
-fn answer_report(invalid: InvalidAnswer, subject: &Subject) -> Report {
+fn answer_report(invalid: InvalidAnswer, call: &Call) -> Report {
     match invalid {
         InvalidAnswer::Aborted => worked_for(
             "UPSTREAM_ABORTED",
             "the upstream aborted the generation",
-            subject,
+            call,
         ),
         InvalidAnswer::Failed => Report::new(
             Code::Internal,
             "UPSTREAM_INTERNAL",
             "the upstream failed during the generation",
         ),
-        InvalidAnswer::Unfinished => truncated(subject),
+        InvalidAnswer::Unfinished => truncated(call),
         InvalidAnswer::Malformed(_) => protocol(),
     }
 }
 
-fn upstream_report(error: &upstream::Error, subject: &Subject) -> Report {
+fn upstream_report(error: &upstream::Error, call: &Call) -> Report {
     use upstream::Error;
     match error {
         Error::Connect(_) => unavailable("UPSTREAM_CONNECT", "the upstream cannot be reached"),
         Error::Dns(_) => unavailable("UPSTREAM_DNS", "the upstream's host is not known"),
         Error::Tls(_) => unavailable("UPSTREAM_TLS", "the upstream cannot be reached by TLS"),
-        Error::Reset { after, .. } => reset(*after, subject),
-        Error::Truncated(_) => truncated(subject),
-        Error::Refused(refusal) => refusal::report(refusal, subject),
+        Error::Reset { after, .. } => reset(*after, call),
+        Error::Truncated(_) => truncated(call),
+        Error::Refused(refusal) => refusal::report(refusal, call),
         Error::Redirected(status) => Report::new(
             Code::Internal,
             "UPSTREAM_REDIRECT",
@@ -176,7 +117,7 @@ fn upstream_report(error: &upstream::Error, subject: &Subject) -> Report {
         Error::TooLarge {
             what: "body",
             limit,
-        } if subject.origin.is_optional() => Report::new(
+        } if call.origin().is_optional() => Report::new(
             Code::ResourceExhausted,
             "RESPONSE_TOO_LARGE",
             format!("the answer is larger than {limit} bytes (--max-body-bytes); ask for less"),
@@ -206,7 +147,7 @@ fn unavailable(reason: &'static str, text: &str) -> Report {
     Report::new(Code::Unavailable, reason, text)
 }
 
-fn reset(after: Duration, subject: &Subject) -> Report {
+fn reset(after: Duration, call: &Call) -> Report {
     let (reason, text) = (
         "UPSTREAM_RESET",
         "the upstream closed the connection before it answered",
@@ -214,19 +155,19 @@ fn reset(after: Duration, subject: &Subject) -> Report {
     if after < WORK {
         unavailable(reason, text)
     } else {
-        worked_for(reason, text, subject)
+        worked_for(reason, text, call)
     }
 }
 
-fn truncated(subject: &Subject) -> Report {
+fn truncated(call: &Call) -> Report {
     let text = "the upstream's answer was cut off";
-    worked_for("UPSTREAM_STREAM_TRUNCATED", text, subject)
+    worked_for("UPSTREAM_STREAM_TRUNCATED", text, call)
 }
 
 /// The upstream has worked for it, so that a library must not repeat it unasked. One whose stream has begun never does.
-fn worked_for(reason: &'static str, text: &str, subject: &Subject) -> Report {
+fn worked_for(reason: &'static str, text: &str, call: &Call) -> Report {
     let report = unavailable(reason, text);
-    if subject.is_stream {
+    if call.is_stream() {
         report
     } else {
         report.with_retry(Retry::Never)

@@ -3,113 +3,84 @@
 use tonic::{Request, Response, Status};
 
 use super::{
-    Backend,
-    error::{Error, Subject},
-    stream::Responses,
+    Adapter,
+    call::Call,
+    error::Error,
+    stream::{Responses, streamed},
+    unary,
 };
 use crate::{
-    config::Policy,
     openai::request,
     proto::{self, generation_service_server::GenerationService},
-    translate::{self, InvalidRequest, Mode, Needs, StreamTranslator, Translated},
+    translate::{self, Mode, Needs, StreamTranslator, Translated},
     upstream::{Content, Route},
 };
 
-/// The service before the configured upstream.
-#[derive(Clone, Debug)]
-pub(crate) struct Generation {
-    backend: Backend,
-}
-
-impl Generation {
-    /// The service before that upstream.
-    pub(crate) fn new(backend: Backend) -> Self {
-        Self { backend }
-    }
-
-    /// Refuses what the upstream would ignore in silence.
-    async fn check_version(&self, needs: Option<Needs>) -> Result<(), Error> {
-        let Some(needs) = needs else { return Ok(()) };
-        match self.backend.upstream.version().await {
-            Some(version) if version < needs.version => Err(Error::TooOld(needs)),
-            _ => Ok(()),
-        }
-    }
-}
-
-fn translate(
-    request: proto::GenerateRequest,
-    mode: Mode,
-    policy: &Policy,
-    subject: &mut Subject,
-) -> Result<Translated, InvalidRequest> {
-    subject.model.clone_from(&request.model);
-    let translated = translate::request(request, mode, policy)?;
-    subject.origin = translated.origin;
-    Ok(translated)
-}
-
-fn route(request: &request::Request) -> Route {
-    match request {
-        request::Request::Chat(_) => Route::CHAT_COMPLETIONS,
-        request::Request::Completion(_) => Route::COMPLETIONS,
-    }
-}
-
 #[tonic::async_trait]
-impl GenerationService for Generation {
-    type StreamGenerateStream = Responses<StreamTranslator>;
+impl GenerationService for Adapter {
+    type StreamGenerateStream = Responses<proto::StreamGenerateResponse>;
 
     async fn generate(
         &self,
         request: Request<proto::GenerateRequest>,
     ) -> Result<Response<proto::GenerateResponse>, Status> {
-        let translate = |message, policy: &Policy, subject: &mut Subject| {
-            translate(message, Mode::Unary, policy, subject)
+        let (call, message) = Call::parts(request);
+        let answer = async {
+            let translated = self.translate(message, Mode::Unary, &call)?;
+            self.check_version(translated.needs).await?;
+            let content = Content::json(&translated.request)?;
+            let route = route(&translated.request);
+            let answer = self.upstream.post(route, content, call.headers()).await?;
+            let (response, asked) = (answer.read()?, &translated.asked);
+            Ok(translate::response(response, answer.text(), asked)?)
         };
-        let answer = |translated: Translated, headers| async move {
-            let Translated {
-                request,
-                asked,
-                needs,
-                ..
-            } = translated;
-            self.check_version(needs).await?;
-            let content = Content::json(&request)?;
-            let json = self
-                .backend
-                .upstream
-                .post(route(&request), content, &headers)
-                .await?;
-            Ok(translate::response(json.read()?, json.text(), &asked)?)
-        };
-        self.backend
-            .unary("Generate", request, translate, answer)
-            .await
+        unary(&call, answer).await
     }
 
     async fn stream_generate(
         &self,
         request: Request<proto::GenerateRequest>,
     ) -> Result<Response<Self::StreamGenerateStream>, Status> {
-        let translate = |message, policy: &Policy, subject: &mut Subject| {
-            let Translated {
-                request,
-                asked,
-                needs,
-                ..
-            } = translate(message, Mode::Stream, policy, subject)?;
-            let translator = StreamTranslator::new(asked, subject.request_id.clone());
-            Ok(((request, needs), translator))
+        let (call, message) = Call::parts(request);
+        let opened = async {
+            let translated = self.translate(message, Mode::Stream, &call)?;
+            self.check_version(translated.needs).await?;
+            let content = Content::json(&translated.request)?;
+            let route = route(&translated.request);
+            let events = self.upstream.stream(route, content, call.headers()).await?;
+            let request_id = call.id().as_str().to_owned();
+            Ok((events, StreamTranslator::new(translated.asked, request_id)))
         };
-        let open = |(request, needs): (request::Request, _), headers| async move {
-            self.check_version(needs).await?;
-            let content = Content::json(&request)?;
-            let upstream = &self.backend.upstream;
-            Ok(upstream.stream(route(&request), content, &headers).await?)
-        };
-        self.backend
-            .streamed("StreamGenerate", request, translate, open)
-            .await
+        streamed(&call, opened).await
+    }
+}
+
+impl Adapter {
+    fn translate(
+        &self,
+        message: proto::GenerateRequest,
+        mode: Mode,
+        call: &Call,
+    ) -> Result<Translated, Error> {
+        call.set_model(&message.model);
+        let translated = translate::request(message, mode, &self.policy)?;
+        call.set_origin(translated.origin);
+        Ok(translated)
+    }
+
+    /// Refuses what the upstream would silently ignore.
+    async fn check_version(&self, needs: Option<Needs>) -> Result<(), Error> {
+        let Some(needs) = needs else { return Ok(()) };
+        match self.upstream.version().await {
+            Some(version) if version < needs.version => Err(Error::TooOld(needs)),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn route(request: &request::Request) -> Route {
+    match request {
+        request::Request::Chat(_) => Route::CHAT_COMPLETIONS,
+        request::Request::Completion(_) => Route::COMPLETIONS,
     }
 }

@@ -2,12 +2,8 @@
 
 use tonic::{Request, Response, Status};
 
-use super::{
-    Backend,
-    error::{Error, Subject},
-};
+use super::{Adapter, call::Call, error::Error, unary};
 use crate::{
-    config::Policy,
     openai::model::ModelList,
     proto::{
         self, embedding_service_server, generation_service_server,
@@ -18,28 +14,53 @@ use crate::{
         Origin,
         models::{self, Server},
     },
-    upstream::{Headers, Route},
+    upstream::Route,
 };
 
-/// The service before the configured upstream.
-#[derive(Clone, Debug)]
-pub(crate) struct Models {
-    backend: Backend,
-}
-
-impl Models {
-    /// The service before that upstream.
-    pub(crate) fn new(backend: Backend) -> Self {
-        Self { backend }
+#[tonic::async_trait]
+impl ModelService for Adapter {
+    async fn list_models(
+        &self,
+        request: Request<proto::ListModelsRequest>,
+    ) -> Result<Response<proto::ListModelsResponse>, Status> {
+        let (call, proto::ListModelsRequest {}) = Call::parts(request);
+        let answer = async {
+            let (list, server) = self.models(&call).await?;
+            let models = models::models(list, &server);
+            Ok(proto::ListModelsResponse { models })
+        };
+        unary(&call, answer).await
     }
 
+    async fn get_model(
+        &self,
+        request: Request<proto::GetModelRequest>,
+    ) -> Result<Response<proto::GetModelResponse>, Status> {
+        let (call, proto::GetModelRequest { model }) = Call::parts(request);
+        let answer = async {
+            call.set_model(&model);
+            let default = self.policy.default_model.as_deref().unwrap_or_default();
+            let id = if model.is_empty() { default } else { &model };
+            let (list, server) = self.models(&call).await?;
+            let model = models::find(list, id, &server).ok_or(Error::UnknownModel)?;
+            Ok(proto::GetModelResponse { model: Some(model) })
+        };
+        unary(&call, answer).await
+    }
+}
+
+impl Adapter {
     /// What the upstream lists, and what it is.
-    async fn ask(&self, headers: &Headers) -> Result<(ModelList, Server), Error> {
-        let upstream = &self.backend.upstream;
-        let list = upstream.get(Route::MODELS, headers).await?.read()?;
+    async fn models(&self, call: &Call) -> Result<(ModelList, Server), Error> {
+        call.set_origin(Origin::Models);
+        let list = self
+            .upstream
+            .get(Route::MODELS, call.headers())
+            .await?
+            .read()?;
         let server = Server {
-            version: upstream.version().await,
-            services: services(&upstream.routes().await),
+            version: self.upstream.version().await,
+            services: services(&self.upstream.routes().await),
         };
         Ok((list, server))
     }
@@ -72,54 +93,6 @@ fn services(routes: &[Route]) -> Vec<&'static str> {
     .into_iter()
     .filter_map(|(has, name)| has.then_some(name))
     .collect()
-}
-
-#[tonic::async_trait]
-impl ModelService for Models {
-    async fn list_models(
-        &self,
-        request: Request<proto::ListModelsRequest>,
-    ) -> Result<Response<proto::ListModelsResponse>, Status> {
-        let translate = |message: proto::ListModelsRequest, _: &Policy, subject: &mut Subject| {
-            let proto::ListModelsRequest {} = message;
-            subject.origin = Origin::Models;
-            Ok(())
-        };
-        let answer = |(), headers| async move {
-            let (list, server) = self.ask(&headers).await?;
-            let models = models::models(list, &server);
-            Ok(proto::ListModelsResponse { models })
-        };
-        self.backend
-            .unary("ListModels", request, translate, answer)
-            .await
-    }
-
-    async fn get_model(
-        &self,
-        request: Request<proto::GetModelRequest>,
-    ) -> Result<Response<proto::GetModelResponse>, Status> {
-        let translate =
-            |message: proto::GetModelRequest, policy: &Policy, subject: &mut Subject| {
-                let proto::GetModelRequest { model } = message;
-                subject.origin = Origin::Models;
-                subject.model.clone_from(&model);
-                let default = policy.default_model.clone();
-                Ok(match model.as_str() {
-                    "" => default.unwrap_or_default(),
-                    _ => model,
-                })
-            };
-        let answer = |id: String, headers| async move {
-            let (list, server) = self.ask(&headers).await?;
-            let model = models::find(list, &id, &server);
-            let model = Some(model.ok_or(Error::UnknownModel)?);
-            Ok(proto::GetModelResponse { model })
-        };
-        self.backend
-            .unary("GetModel", request, translate, answer)
-            .await
-    }
 }
 
 #[cfg(test)]

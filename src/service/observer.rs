@@ -1,90 +1,69 @@
-//! One record for each call, at its end: whole, failed, or dropped by its caller.
+//! One line in the log for each call, when it ends.
 
 use tokio::time::Instant;
 use tonic::Code;
 
-use super::{
-    error::{Error, Subject},
-    transport_error::dropped,
-};
-use crate::telemetry::Chain;
+use super::{call::Call, error::transport};
 
 /// Of the name of a model, whose length is the caller's choice.
 const MAX_LOGGED_CHARS: usize = 256;
 
-/// Watches one call. Dropped before its end, it records that the caller left, or what else ended the call.
+/// Watches one call, and writes its line once. A call that is dropped before its end was cancelled by its caller, or
+/// ended by the server.
 #[derive(Debug)]
-pub(super) struct Observer {
-    method: &'static str,
-    begun: Instant,
-    first_response: Option<Instant>,
-    n_responses: u64,
-    pub(super) subject: Subject,
-    is_over: bool,
+pub(crate) struct Observer {
+    call: Call,
+    is_recorded: bool,
 }
 
+// === impl Observer ===
+
 impl Observer {
-    /// The call begins.
-    pub(super) fn begin(method: &'static str, subject: Subject) -> Self {
+    pub(crate) fn new(call: Call) -> Self {
         Self {
-            method,
-            begun: Instant::now(),
-            first_response: None,
-            n_responses: 0,
-            subject,
-            is_over: false,
+            call,
+            is_recorded: false,
         }
     }
 
-    /// A response goes to the caller.
-    pub(super) fn responded(&mut self) {
-        if self.n_responses == 0 {
-            self.first_response = Some(Instant::now());
+    pub(crate) fn call(&self) -> &Call {
+        &self.call
+    }
+
+    /// The call has ended with this status.
+    pub(crate) fn end(&mut self, code: Code) {
+        let reason = self.call.failure().map_or("", |failure| failure.reason);
+        self.record(code, reason);
+    }
+
+    fn record(&mut self, code: Code, reason: &str) {
+        if std::mem::replace(&mut self.is_recorded, true) {
+            return;
         }
-        self.n_responses += 1;
-    }
-
-    /// The call ended with OK.
-    pub(super) fn end(&mut self) {
-        self.record(Code::Ok, "", None);
-    }
-
-    /// The call failed; gives the status that its caller gets.
-    pub(super) fn fail(&mut self, error: &Error) -> tonic::Status {
-        let (status, reason) = error.to_status(&self.subject);
-        self.record(status.code(), reason, Some(error));
-        status
-    }
-
-    fn record(&mut self, code: Code, reason: &str, error: Option<&Error>) {
-        self.is_over = true;
-        let duration_ms = millis(self.begun.elapsed());
-        let first_response_ms = self.first_response.map(|first| millis(first - self.begun));
-        let cause = error.map(|error| Chain(error).to_string());
-        let Self {
-            method,
-            subject,
-            n_responses,
-            ..
-        } = self;
+        let call = &self.call;
+        let millis =
+            |from: Instant, to: Instant| u64::try_from((to - from).as_millis()).unwrap_or(u64::MAX);
+        let method = call.method().rsplit('/').next();
         macro_rules! record {
             ($level:ident) => {
                 tracing::$level!(
                     method,
                     ?code,
                     reason,
-                    request_id = subject.request_id,
-                    model = start(&subject.model),
-                    duration_ms,
-                    first_response_ms,
-                    n_responses,
-                    cause,
+                    request_id = call.id().as_str(),
+                    model = start(call.model()),
+                    duration_ms = millis(call.begun(), Instant::now()),
+                    first_response_ms = call.first_response().map(|at| millis(call.begun(), at)),
+                    n_responses = call.n_responses(),
+                    cause = call.failure().and_then(|failure| failure.cause.as_deref()),
                     "call"
                 )
             };
         }
-        // What the operator should look at is a warning; what a caller did is not.
         match code {
+            // Probes would fill the log.
+            _ if call.method().starts_with("/grpc.") => record!(debug),
+            // The operator should look at these; the others are the caller's.
             Code::Internal | Code::Unavailable | Code::Unknown | Code::DataLoss => record!(warn),
             Code::Ok
             | Code::Cancelled
@@ -105,9 +84,9 @@ impl Observer {
 
 impl Drop for Observer {
     fn drop(&mut self) {
-        if !self.is_over {
-            let (code, reason) = dropped();
-            self.record(code, reason, None);
+        if !self.is_recorded {
+            let (code, reason) = transport::dropped(&self.call);
+            self.record(code, reason);
         }
     }
 }
@@ -117,10 +96,6 @@ fn start(text: &str) -> &str {
     let rest = text.char_indices().nth(MAX_LOGGED_CHARS);
     rest.and_then(|(end, _first)| text.get(..end))
         .unwrap_or(text)
-}
-
-fn millis(duration: std::time::Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

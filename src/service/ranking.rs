@@ -2,70 +2,53 @@
 
 use tonic::{Request, Response, Status};
 
-use super::{Backend, error::Subject};
+use super::{Adapter, call::Call, unary};
 use crate::{
-    config::Policy,
-    openai::ranking::{RerankRequest, ScoreRequest},
     proto::{self, ranking_service_server::RankingService},
     translate::{Origin, ranking},
     upstream::{Content, Route},
 };
 
-/// The service before the configured upstream.
-#[derive(Clone, Debug)]
-pub(crate) struct Ranking {
-    backend: Backend,
-}
-
-impl Ranking {
-    /// The service before that upstream.
-    pub(crate) fn new(backend: Backend) -> Self {
-        Self { backend }
-    }
-}
-
 #[tonic::async_trait]
-impl RankingService for Ranking {
+impl RankingService for Adapter {
     async fn score(
         &self,
         request: Request<proto::ScoreRequest>,
     ) -> Result<Response<proto::ScoreResponse>, Status> {
-        let translate = |message: proto::ScoreRequest, policy: &Policy, subject: &mut Subject| {
-            subject.model.clone_from(&message.model);
-            subject.origin = Origin::Score;
-            ranking::score_request(message, policy)
-        };
-        let answer = |request: ScoreRequest, headers| async move {
+        let (call, message) = Call::parts(request);
+        let answer = async {
+            call.set_model(&message.model);
+            call.set_origin(Origin::Score);
+            let request = ranking::score_request(message, &self.policy)?;
             let content = Content::json(&request)?;
-            let upstream = &self.backend.upstream;
-            let json = upstream.post(Route::SCORE, content, &headers).await?;
+            let answer = self
+                .upstream
+                .post(Route::SCORE, content, call.headers())
+                .await?;
             let n_documents = request.text_2.len();
-            Ok(ranking::score_response(json.read()?, n_documents)?)
+            Ok(ranking::score_response(answer.read()?, n_documents)?)
         };
-        self.backend
-            .unary("Score", request, translate, answer)
-            .await
+        unary(&call, answer).await
     }
 
     async fn rerank(
         &self,
         request: Request<proto::RerankRequest>,
     ) -> Result<Response<proto::RerankResponse>, Status> {
-        let translate = |message: proto::RerankRequest, policy: &Policy, subject: &mut Subject| {
-            subject.model.clone_from(&message.model);
-            subject.origin = Origin::Rerank;
-            ranking::rerank_request(message, policy)
-        };
-        let answer = |request: RerankRequest, headers| async move {
+        let (call, message) = Call::parts(request);
+        let answer = async {
+            call.set_model(&message.model);
+            call.set_origin(Origin::Rerank);
+            let request = ranking::rerank_request(message, &self.policy)?;
             let content = Content::json(&request)?;
-            let upstream = &self.backend.upstream;
-            let json = upstream.post(Route::RERANK, content, &headers).await?;
+            let answer = self
+                .upstream
+                .post(Route::RERANK, content, call.headers())
+                .await?;
             let n_documents = request.documents.len();
-            let answer = ranking::rerank_response(json.read()?, n_documents, request.top_n)?;
-            Ok(answer)
+            let response = ranking::rerank_response(answer.read()?, n_documents, request.top_n)?;
+            Ok(response)
         };
-        self.backend
-            .unary("Rerank", request, translate, answer)
-            .await
+        unary(&call, answer).await
     }
 }

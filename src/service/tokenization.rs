@@ -2,74 +2,51 @@
 
 use tonic::{Request, Response, Status};
 
-use super::{Backend, error::Subject};
+use super::{Adapter, call::Call, unary};
 use crate::{
-    config::Policy,
-    openai::tokenization::DetokenizeRequest,
     proto::{self, tokenization_service_server::TokenizationService},
-    translate::{
-        Origin,
-        tokenization::{self, Translated},
-    },
+    translate::{Origin, tokenization},
     upstream::{Content, Route},
 };
 
-/// The service before the configured upstream.
-#[derive(Clone, Debug)]
-pub(crate) struct Tokenization {
-    backend: Backend,
-}
-
-impl Tokenization {
-    /// The service before that upstream.
-    pub(crate) fn new(backend: Backend) -> Self {
-        Self { backend }
-    }
-}
-
 #[tonic::async_trait]
-impl TokenizationService for Tokenization {
+impl TokenizationService for Adapter {
     async fn tokenize(
         &self,
         request: Request<proto::TokenizeRequest>,
     ) -> Result<Response<proto::TokenizeResponse>, Status> {
-        let translate =
-            |message: proto::TokenizeRequest, policy: &Policy, subject: &mut Subject| {
-                subject.model.clone_from(&message.model);
-                let translated = tokenization::request(message, policy)?;
-                subject.origin = Origin::Tokenization(translated.input);
-                Ok(translated)
-            };
-        let answer = |translated: Translated, headers| async move {
+        let (call, message) = Call::parts(request);
+        let answer = async {
+            call.set_model(&message.model);
+            let translated = tokenization::request(message, &self.policy)?;
+            call.set_origin(Origin::Tokenization(translated.input));
             let content = Content::json(&translated.request)?;
-            let upstream = &self.backend.upstream;
-            let json = upstream.post(Route::TOKENIZE, content, &headers).await?;
+            let answer = self
+                .upstream
+                .post(Route::TOKENIZE, content, call.headers())
+                .await?;
             let wants_strings = translated.wants_strings;
-            Ok(tokenization::response(json.read()?, wants_strings)?)
+            Ok(tokenization::response(answer.read()?, wants_strings)?)
         };
-        self.backend
-            .unary("Tokenize", request, translate, answer)
-            .await
+        unary(&call, answer).await
     }
 
     async fn detokenize(
         &self,
         request: Request<proto::DetokenizeRequest>,
     ) -> Result<Response<proto::DetokenizeResponse>, Status> {
-        let translate =
-            |message: proto::DetokenizeRequest, policy: &Policy, subject: &mut Subject| {
-                subject.model.clone_from(&message.model);
-                subject.origin = Origin::Detokenization;
-                tokenization::detokenize_request(message, policy)
-            };
-        let answer = |request: DetokenizeRequest, headers| async move {
+        let (call, message) = Call::parts(request);
+        let answer = async {
+            call.set_model(&message.model);
+            call.set_origin(Origin::Detokenization);
+            let request = tokenization::detokenize_request(message, &self.policy)?;
             let content = Content::json(&request)?;
-            let upstream = &self.backend.upstream;
-            let json = upstream.post(Route::DETOKENIZE, content, &headers).await?;
-            Ok(tokenization::detokenize_response(json.read()?))
+            let answer = self
+                .upstream
+                .post(Route::DETOKENIZE, content, call.headers())
+                .await?;
+            Ok(tokenization::detokenize_response(answer.read()?))
         };
-        self.backend
-            .unary("Detokenize", request, translate, answer)
-            .await
+        unary(&call, answer).await
     }
 }

@@ -2,85 +2,70 @@
 
 use tonic::{Request, Response, Status};
 
-use super::{Backend, error::Subject, stream::Responses};
+use super::{
+    Adapter,
+    call::Call,
+    error::Error,
+    stream::{Responses, streamed},
+    unary,
+};
 use crate::{
-    config::Policy,
     openai::transcription::TranscriptionForm,
     proto::{self, transcription_service_server::TranscriptionService},
     translate::{
-        InvalidRequest, Mode, Origin,
+        Mode, Origin,
         transcription::{self, Asked, Translator},
     },
     upstream::{Content, Route},
 };
 
-/// The service before the configured upstream.
-#[derive(Clone, Debug)]
-pub(crate) struct Transcription {
-    backend: Backend,
-}
-
-impl Transcription {
-    /// The service before that upstream.
-    pub(crate) fn new(backend: Backend) -> Self {
-        Self { backend }
-    }
-}
-
-fn translate(
-    message: proto::TranscribeRequest,
-    mode: Mode,
-    policy: &Policy,
-    subject: &mut Subject,
-) -> Result<(TranscriptionForm, Asked), InvalidRequest> {
-    subject.model.clone_from(&message.model);
-    subject.origin = Origin::Transcription;
-    let asked = Asked::of(&message);
-    Ok((transcription::form(message, mode, policy)?, asked))
-}
-
 #[tonic::async_trait]
-impl TranscriptionService for Transcription {
-    type StreamTranscribeStream = Responses<Translator>;
+impl TranscriptionService for Adapter {
+    type StreamTranscribeStream = Responses<proto::StreamTranscribeResponse>;
 
     async fn transcribe(
         &self,
         request: Request<proto::TranscribeRequest>,
     ) -> Result<Response<proto::TranscribeResponse>, Status> {
-        let translate = |message, policy: &Policy, subject: &mut Subject| {
-            translate(message, Mode::Unary, policy, subject)
-        };
-        let answer = |(form, asked): (TranscriptionForm, Asked), headers| async move {
-            let content = Content::form(form)?;
-            let upstream = &self.backend.upstream;
-            let json = upstream
-                .post(Route::TRANSCRIPTIONS, content, &headers)
+        let (call, message) = Call::parts(request);
+        let answer = async {
+            let asked = Asked::of(&message);
+            let content = Content::form(self.form(message, Mode::Unary, &call)?)?;
+            let answer = self
+                .upstream
+                .post(Route::TRANSCRIPTIONS, content, call.headers())
                 .await?;
-            Ok(transcription::response(json.read()?, asked))
+            Ok(transcription::response(answer.read()?, asked))
         };
-        self.backend
-            .unary("Transcribe", request, translate, answer)
-            .await
+        unary(&call, answer).await
     }
 
     async fn stream_transcribe(
         &self,
         request: Request<proto::TranscribeRequest>,
     ) -> Result<Response<Self::StreamTranscribeStream>, Status> {
-        let translate = |message, policy: &Policy, subject: &mut Subject| {
-            // Neither times nor speakers are streamed.
-            let (form, _asked) = translate(message, Mode::Stream, policy, subject)?;
-            Ok((form, Translator::default()))
+        let (call, message) = Call::parts(request);
+        let opened = async {
+            let content = Content::form(self.form(message, Mode::Stream, &call)?)?;
+            let events = self
+                .upstream
+                .stream(Route::TRANSCRIPTIONS, content, call.headers())
+                .await?;
+            Ok((events, Translator::default()))
         };
-        let open = |form: TranscriptionForm, headers| async move {
-            let content = Content::form(form)?;
-            let upstream = &self.backend.upstream;
-            Ok(upstream
-                .stream(Route::TRANSCRIPTIONS, content, &headers)
-                .await?)
-        };
-        self.backend
-            .streamed("StreamTranscribe", request, translate, open)
-            .await
+        streamed(&call, opened).await
+    }
+}
+
+impl Adapter {
+    fn form(
+        &self,
+        message: proto::TranscribeRequest,
+        mode: Mode,
+        call: &Call,
+    ) -> Result<TranscriptionForm, Error> {
+        call.set_model(&message.model);
+        call.set_origin(Origin::Transcription);
+        Ok(transcription::form(message, mode, &self.policy)?)
     }
 }

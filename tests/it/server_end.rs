@@ -6,11 +6,18 @@ use tokio::{net::TcpStream, time::Instant};
 use tonic::Code;
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 use tonic_reflection::pb::v1::ServerReflectionRequest;
-use vllm_grpc_adapter::server::Error;
+use vllm_grpc_adapter::{config::Server, server::Error};
 
-use crate::support::{
-    adapter::{Adapter, serve},
-    raw_h2::{self, DATA, END_STREAM, GOAWAY, HEADERS, INITIAL_WINDOW_SIZE, RawH2},
+use crate::{
+    caller_faults::STREAM,
+    support::{
+        adapter::{Adapter, serve},
+        raw_h2::{self, DATA, END_STREAM, GOAWAY, HEADERS, INITIAL_WINDOW_SIZE, RawH2},
+        reply::Reply,
+        requests::prompt,
+        vllm::Vllm,
+        wire,
+    },
 };
 
 const CHECK: &str = "/grpc.health.v1.Health/Check";
@@ -20,6 +27,24 @@ const REFLECTION: &str = "/grpc.reflection.v1.ServerReflection/ServerReflectionI
 
 fn millis(millis: u64) -> Duration {
     Duration::from_millis(millis)
+}
+
+/// An adapter before an upstream that sends one event of a stream and no more.
+async fn before_silence(change: impl FnOnce(&mut Server)) -> (Adapter, Vllm) {
+    let vllm = Vllm::replying(Reply::stream().event(wire::first()).fall_silent()).await;
+    let adapter = Adapter::before(vllm.base_url()).with(|config| change(&mut config.server));
+    (adapter.start().await, vllm)
+}
+
+/// A caller whose stream has begun.
+async fn streaming(served: &Adapter) -> RawH2 {
+    let mut caller = RawH2::open(served.address, &[]).await;
+    let call = raw_h2::whole_call(1, STREAM, &prompt("x"));
+    caller.write(&call).await;
+    let headers = caller.next_of(HEADERS).await.unwrap();
+    caller.fields(&headers.payload);
+    caller.next_of(DATA).await.unwrap();
+    caller
 }
 
 /// A caller with a call that runs: its first message has been answered.
@@ -49,13 +74,13 @@ fn health(frame: &raw_h2::Frame) -> String {
 
 #[tokio::test]
 async fn an_old_connection_is_told_to_go_and_its_calls_end_with_trailers() {
-    let served = serve(|server| {
+    let (served, _vllm) = before_silence(|server| {
         server.max_connection_age = Some(millis(500));
         server.max_connection_age_grace = Some(millis(500));
     })
     .await;
     let start = Instant::now();
-    let mut caller = running(&served).await;
+    let mut caller = streaming(&served).await;
     caller.next_of(GOAWAY).await.unwrap();
     let told = start.elapsed();
     // Five hundred, a tenth less.
@@ -132,23 +157,34 @@ async fn while_it_stops_health_says_so_and_new_callers_are_still_served() {
 }
 
 #[tokio::test]
-async fn a_running_call_may_end_while_the_server_drains() {
+async fn an_idle_reflection_stream_ends_when_the_drain_begins() {
     let served = serve(|_| {}).await;
     let mut caller = running(&served).await;
     served.stop().await;
-    caller.next_of(GOAWAY).await.unwrap();
-    caller.write(&raw_h2::frame(DATA, END_STREAM, 1, &[])).await;
-    let trailers = caller.next_of(HEADERS).await.unwrap();
-    let (_, trailers) = caller.fields(&trailers.payload);
-    assert_eq!(trailers["grpc-status"], "0");
+    let ended = caller.response(1).await;
+    assert_eq!(ended.outcome().0, Code::Ok);
     caller.rest().await;
     served.ended().await.unwrap();
 }
 
 #[tokio::test]
+async fn a_connection_without_calls_is_told_to_go_after_its_idle_time() {
+    let served = serve(|server| server.max_connection_idle = Some(millis(300))).await;
+    let mut busy = running(&served).await;
+    let mut idle = RawH2::open(served.address, &[]).await;
+    let frames = idle.rest().await;
+    assert!(frames.iter().any(|frame| frame.kind == GOAWAY));
+    // A call that runs, however quiet, keeps its connection.
+    busy.write(&raw_h2::frame(raw_h2::PING, 0, 0, &[9; 8]))
+        .await;
+    let frame = busy.next().await.unwrap();
+    assert_eq!(frame.kind, raw_h2::PING);
+}
+
+#[tokio::test]
 async fn a_call_that_outlives_the_drain_is_ended_with_a_reason() {
-    let served = serve(|server| server.drain_timeout = millis(300)).await;
-    let mut caller = running(&served).await;
+    let (served, _vllm) = before_silence(|server| server.drain_timeout = millis(300)).await;
+    let mut caller = streaming(&served).await;
     served.stop().await;
     let ended = caller.response(1).await;
     // Its headers came before, so these are its trailers.
@@ -202,8 +238,8 @@ async fn a_caller_that_reads_nothing_does_not_hold_up_the_end() {
 
 #[tokio::test]
 async fn a_second_stop_ends_everything_at_once() {
-    let served = serve(|_| {}).await;
-    let mut caller = running(&served).await;
+    let (served, _vllm) = before_silence(|_| {}).await;
+    let mut caller = streaming(&served).await;
     served.stop().await;
     caller.next_of(GOAWAY).await.unwrap();
     served.stop().await;

@@ -107,6 +107,10 @@ fn server(args: &Args, faults: &mut Collector) -> Option<Server> {
         drain_delay: drain_delay?,
         drain_timeout: drain_timeout?,
         reflection: !no_reflection?,
+        pad_responses: None,
+        max_in_flight: None,
+        max_request_memory: 512 << 20,
+        max_connection_idle: Some(std::time::Duration::from_secs(900)),
     })
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tonic::Code;
 
-use super::{Report, Retry, Subject, message};
+use super::{Call, Report, Retry, message};
 use crate::{
     openai::error::{Code as ErrorCode, EngineError, ErrorBody},
     translate,
@@ -15,24 +15,24 @@ use crate::{
 };
 
 /// The status, with the facts that a program can act on.
-pub(super) fn report(refusal: &Refusal, subject: &Subject) -> Report {
+pub(super) fn report(refusal: &Refusal, call: &Call) -> Report {
     let report = match refusal.status {
-        400..=499 => client_error(refusal, subject),
-        500..=599 => server_error(refusal, subject),
+        400..=499 => client_error(refusal, call),
+        500..=599 => server_error(refusal, call),
         _ => operator("UPSTREAM_PROTOCOL"),
     };
     report.with("http_status", refusal.status)
 }
 
-fn client_error(refusal: &Refusal, subject: &Subject) -> Report {
+fn client_error(refusal: &Refusal, call: &Call) -> Report {
     match refusal.status {
-        400 => bad_request(&refusal.body, subject),
+        400 => bad_request(&refusal.body, call),
         401 => operator("UPSTREAM_AUTH"),
         402 => operator("UPSTREAM_BILLING"),
         403 => operator("UPSTREAM_FORBIDDEN"),
-        404 if is_about_model(&refusal.body) => no_model(subject),
-        410 => no_model(subject),
-        404 | 405 if is_route_missing(&refusal.body, subject) => unimplemented(),
+        404 if is_about_model(&refusal.body) => no_model(call),
+        410 => no_model(call),
+        404 | 405 if is_route_missing(&refusal.body, call) => unimplemented(),
         404 | 405 | 406 | 415 | 421 | 426 => operator("UPSTREAM_MISROUTED"),
         // Nothing ran, so that a repeat costs nothing.
         408 | 425 => unavailable(
@@ -55,7 +55,7 @@ fn client_error(refusal: &Refusal, subject: &Subject) -> Report {
             "the request is larger than the upstream takes",
         ),
         414 | 431 => operator("UPSTREAM_PROTOCOL"),
-        422 => invalid(&refusal.body, "INVALID_REQUEST", subject),
+        422 => invalid(&refusal.body, "INVALID_REQUEST", call),
         429 => rate_limited(refusal.retry_after),
         451 => Report::new(
             Code::PermissionDenied,
@@ -71,7 +71,7 @@ fn client_error(refusal: &Refusal, subject: &Subject) -> Report {
     }
 }
 
-fn server_error(refusal: &Refusal, subject: &Subject) -> Report {
+fn server_error(refusal: &Refusal, call: &Call) -> Report {
     let after = |default| refusal.retry_after.unwrap_or(default);
     match refusal.status {
         // It may have run, and it may be what killed the engine.
@@ -79,7 +79,7 @@ fn server_error(refusal: &Refusal, subject: &Subject) -> Report {
         501 => unimplemented(),
         503 => unavailable(
             "UPSTREAM_OVERLOADED",
-            after(about_a_second(&subject.request_id)),
+            after(about_a_second(call.id().as_str())),
         ),
         502 | 520..=523 | 525 | 526 | 529 | 530 => {
             unavailable("UPSTREAM_UNAVAILABLE", after(ONE_SECOND))
@@ -105,7 +105,7 @@ fn server_error(refusal: &Refusal, subject: &Subject) -> Report {
 const ONE_SECOND: Duration = Duration::from_secs(1);
 
 /// vLLM tells no time: one second ±50 %, spread by the call's id, so that callers do not come back all at once.
-fn about_a_second(request_id: &str) -> Duration {
+pub(super) fn about_a_second(request_id: &str) -> Duration {
     let spread = request_id
         .bytes()
         .fold(0_u64, |spread, byte| (spread * 31 + u64::from(byte)) % 1001);
@@ -152,19 +152,19 @@ fn unimplemented() -> Report {
 
 /// Whether vLLM's own router lacks the route: since 0.32 it offers those that the model can serve, and earlier ones
 /// answer 501 for the others. A proxy's 404 is the operator's matter.
-fn is_route_missing(body: &ErrorBody, subject: &Subject) -> bool {
-    matches!(body, ErrorBody::Detail) && subject.origin.is_optional()
+fn is_route_missing(body: &ErrorBody, call: &Call) -> bool {
+    matches!(body, ErrorBody::Detail) && call.origin().is_optional()
 }
 
 /// Without the list of aliases that vLLM adds, which names the models of others.
-pub(super) fn no_model(subject: &Subject) -> Report {
-    let text = match subject.model.as_str() {
+pub(super) fn no_model(call: &Call) -> Report {
+    let text = match call.model() {
         "" => "the upstream has no model by its default name".to_owned(),
         model => format!("the upstream has no model {model:?}"),
     };
     Report::new(Code::NotFound, "MODEL_NOT_FOUND", text)
-        .with("model", &subject.model)
-        .with_model(&subject.model)
+        .with("model", call.model())
+        .with_model(call.model())
 }
 
 fn is_about_model(body: &ErrorBody) -> bool {
@@ -176,7 +176,7 @@ fn is_about_model(body: &ErrorBody) -> bool {
     }
 }
 
-fn bad_request(body: &ErrorBody, subject: &Subject) -> Report {
+fn bad_request(body: &ErrorBody, call: &Call) -> Report {
     let ErrorBody::Engine(error) = body else {
         return operator("UPSTREAM_PROTOCOL");
     };
@@ -189,7 +189,7 @@ fn bad_request(body: &ErrorBody, subject: &Subject) -> Report {
             message::redacted(&error.message),
         );
     }
-    if is_own(error, subject) {
+    if is_own(error, call) {
         return operator("UPSTREAM_PROTOCOL");
     }
     let reason = if is_too_long(error) {
@@ -197,13 +197,13 @@ fn bad_request(body: &ErrorBody, subject: &Subject) -> Report {
     } else {
         "INVALID_REQUEST"
     };
-    invalid(body, reason, subject)
+    invalid(body, reason, call)
 }
 
 /// Whether the adapter itself made the field that the error is about.
-fn is_own(error: &EngineError, subject: &Subject) -> bool {
+fn is_own(error: &EngineError, call: &Call) -> bool {
     let param = error.param.as_deref();
-    param.is_some_and(|param| translate::is_own(param, subject.origin))
+    param.is_some_and(|param| translate::is_own(param, call.origin()))
 }
 
 /// By the parameter (vLLM 0.32), or the words that all versions have in common.
@@ -212,7 +212,7 @@ fn is_too_long(error: &EngineError) -> bool {
     by_param || error.message.contains("maximum context length")
 }
 
-fn invalid(body: &ErrorBody, reason: &'static str, subject: &Subject) -> Report {
+fn invalid(body: &ErrorBody, reason: &'static str, call: &Call) -> Report {
     let ErrorBody::Engine(error) = body else {
         return Report::new(
             Code::InvalidArgument,
@@ -222,11 +222,11 @@ fn invalid(body: &ErrorBody, reason: &'static str, subject: &Subject) -> Report 
     };
     let text = message::redacted(&error.message);
     let field = match &error.param {
-        Some(param) => translate::field_path(param, subject.origin),
+        Some(param) => translate::field_path(param, call.origin()),
         None if reason == "CONTEXT_LENGTH_EXCEEDED" => {
-            translate::field_path("input_tokens", subject.origin)
+            translate::field_path("input_tokens", call.origin())
         }
-        None => translate::field_of_text(&error.message, subject.origin),
+        None => translate::field_of_text(&error.message, call.origin()),
     };
     let violations = field.into_iter().map(|field| (field, text.clone()));
     Report::new(Code::InvalidArgument, reason, text.clone()).with_violations(violations)

@@ -9,7 +9,7 @@ use tonic::{
 };
 use tonic_types::{ErrorDetails, StatusExt};
 
-use super::{Subject, message};
+use super::{Call, message};
 
 /// Of every `google.rpc.ErrorInfo`.
 pub(crate) const DOMAIN: &str = "vllm-grpc-adapter";
@@ -25,7 +25,7 @@ const SHORT_BYTES: usize = 128;
 
 /// What is told of a failure.
 #[derive(Debug)]
-pub(in crate::service) struct Report {
+pub(super) struct Report {
     code: Code,
     pub(super) reason: &'static str,
     message: String,
@@ -47,11 +47,7 @@ pub(super) enum Retry {
 }
 
 impl Report {
-    pub(in crate::service) fn new(
-        code: Code,
-        reason: &'static str,
-        message: impl Into<String>,
-    ) -> Self {
+    pub(super) fn new(code: Code, reason: &'static str, message: impl Into<String>) -> Self {
         Self {
             code,
             reason,
@@ -64,7 +60,7 @@ impl Report {
     }
 
     /// A fact beside the reason.
-    pub(in crate::service) fn with(mut self, key: &str, value: impl ToString) -> Self {
+    pub(super) fn with(mut self, key: &str, value: impl ToString) -> Self {
         self.metadata.insert(
             key.to_owned(),
             message::cut(&value.to_string(), SHORT_BYTES),
@@ -93,12 +89,12 @@ impl Report {
     }
 
     /// The status; all its trailers together stay under 4 KiB.
-    pub(in crate::service) fn into_status(mut self, subject: &Subject) -> Status {
+    pub(super) fn into_status(mut self, call: &Call) -> Status {
         self.message = message::line(&self.message);
-        if subject.deltas > 0 {
-            self = self.with("partial", true).with("deltas", subject.deltas);
+        if call.n_deltas() > 0 {
+            self = self.with("partial", true).with("deltas", call.n_deltas());
         }
-        let status = self.status(subject);
+        let status = self.status(call);
         if trailer_bytes(&status) <= MAX_TRAILER_BYTES {
             return status;
         }
@@ -109,13 +105,13 @@ impl Report {
             *description = message::cut(description, SHORT_BYTES);
         }
         self.model = self.model.map(|model| message::cut(&model, SHORT_BYTES));
-        self.status(subject)
+        self.status(call)
     }
 
-    fn status(&self, subject: &Subject) -> Status {
+    fn status(&self, call: &Call) -> Status {
         let mut details = ErrorDetails::new();
         details.set_error_info(self.reason, DOMAIN, self.metadata.clone());
-        details.set_request_info(&subject.request_id, "");
+        details.set_request_info(call.id().as_str(), "");
         for (field, description) in &self.violations {
             details.add_bad_request_violation(field, description);
         }

@@ -6,7 +6,7 @@ use tonic_types::StatusExt;
 use super::*;
 use crate::{
     openai::error::ErrorBody,
-    translate::{Input, embedding},
+    translate::{Input, Origin, embedding},
     upstream::{Refusal, error::Malformed},
 };
 
@@ -20,12 +20,16 @@ const HTML: &str = "<html><h1>secret host</h1></html>";
 const NO_MODEL: &str = r#"{"error":{"message":"The model `x` does not exist. Valid aliases: theirs",
     "type":"NotFoundError","param":"model","code":404}}"#;
 
-fn subject() -> Subject {
-    Subject {
-        request_id: "r-1".to_owned(),
-        model: "x".to_owned(),
-        ..Default::default()
-    }
+/// A call of that id for a model.
+fn call_of(id: &str, model: &str) -> Call {
+    let request = http::Request::builder().header("x-request-id", id);
+    let call = Call::at_head(&request.body(()).unwrap().into_parts().0, None);
+    call.set_model(model);
+    call
+}
+
+fn call() -> Call {
+    call_of("r-1", "x")
 }
 
 fn refused(status: u16, body: &str, retry_after: Option<u64>) -> Error {
@@ -40,8 +44,9 @@ fn refused(status: u16, body: &str, retry_after: Option<u64>) -> Error {
 
 /// The status of an error, after checks of what every status has.
 #[track_caller]
-fn status(error: &Error, subject: &Subject) -> (Status, &'static str) {
-    let (status, reason) = error.to_status(subject);
+fn status(error: &Error, call: &Call) -> (Status, &'static str) {
+    let status = error.to_status(call);
+    let reason = call.failure().unwrap().reason;
     let details = status.get_error_details();
     let info = details.error_info().unwrap();
     assert_eq!(
@@ -50,7 +55,7 @@ fn status(error: &Error, subject: &Subject) -> (Status, &'static str) {
     );
     assert_eq!(
         details.request_info().unwrap().request_id,
-        subject.request_id
+        call.id().as_str()
     );
     assert!(status.message().len() <= 1024 && !status.message().contains('\n'));
     assert!(!status.message().contains("secret") && !status.message().contains("theirs"));
@@ -60,7 +65,7 @@ fn status(error: &Error, subject: &Subject) -> (Status, &'static str) {
 
 #[track_caller]
 fn check(error: &Error, code: Code, reason: &str) {
-    let (status, told) = status(error, &subject());
+    let (status, told) = status(error, &call());
     assert_eq!((status.code(), told), (code, reason));
 }
 
@@ -113,7 +118,7 @@ fn every_http_status_has_its_code() {
         (204, "", Code::Internal, "UPSTREAM_PROTOCOL"),
     ];
     for (http, body, code, reason) in rows {
-        let (status, told) = status(&refused(http, body, None), &subject());
+        let (status, told) = status(&refused(http, body, None), &call());
         assert_eq!((status.code(), told), (code, reason), "{http} {body}");
     }
 }
@@ -131,18 +136,16 @@ fn a_route_that_the_router_lacks_is_what_the_model_cannot_do() {
         (404, NO_MODEL, embed, Code::NotFound),
     ];
     for (http, body, origin, code) in cases {
-        let subject = Subject {
-            origin,
-            ..subject()
-        };
-        let (status, _) = status(&refused(http, body, None), &subject);
+        let call = call();
+        call.set_origin(origin);
+        let (status, _) = status(&refused(http, body, None), &call);
         assert_eq!(status.code(), code, "{http} {body} {origin:?}");
     }
 }
 
 #[test]
 fn a_model_that_is_not_listed_is_not_found() {
-    let (status, reason) = status(&Error::UnknownModel, &subject());
+    let (status, reason) = status(&Error::UnknownModel, &call());
     assert_eq!((status.code(), reason), (Code::NotFound, "MODEL_NOT_FOUND"));
     let resource = status.get_details_resource_info().unwrap();
     assert_eq!(resource.resource_name, "x");
@@ -151,11 +154,9 @@ fn a_model_that_is_not_listed_is_not_found() {
 #[test]
 fn an_error_without_a_parameter_names_the_field_of_its_words() {
     let body = r#"{"error":{"message":"Model 'm' only supports dimensions in range [1, 2], got 3.","type":"BadRequestError","param":null,"code":400}}"#;
-    let subject = Subject {
-        origin: Origin::Embedding(embedding::Input::Texts),
-        ..subject()
-    };
-    let (status, _) = status(&refused(400, body, None), &subject);
+    let call = call();
+    call.set_origin(Origin::Embedding(embedding::Input::Texts));
+    let (status, _) = status(&refused(400, body, None), &call);
     let details = status.get_details_bad_request().unwrap();
     assert_eq!(details.field_violations[0].field, "dimensions");
 }
@@ -172,11 +173,9 @@ fn a_context_that_is_too_long_is_told_by_its_own_reason() {
             (Input::Messages, "messages"),
             (Input::Completion, "completion"),
         ] {
-            let subject = Subject {
-                origin: Origin::Generation(input),
-                ..subject()
-            };
-            let (status, reason) = status(&refused(400, body, None), &subject);
+            let call = call();
+            call.set_origin(Origin::Generation(input));
+            let (status, reason) = status(&refused(400, body, None), &call);
             assert_eq!(
                 (status.code(), reason),
                 (Code::InvalidArgument, "CONTEXT_LENGTH_EXCEEDED")
@@ -207,8 +206,8 @@ fn a_field_of_the_adapters_own_is_not_the_callers_fault() {
 
 #[test]
 fn waiting_is_told_where_it_helps() {
-    let pushback = |error: &Error, subject: &Subject| {
-        let (status, _) = status(error, subject);
+    let pushback = |error: &Error, call: &Call| {
+        let (status, _) = status(error, call);
         let told = status
             .metadata()
             .get("grpc-retry-pushback-ms")
@@ -219,7 +218,7 @@ fn waiting_is_told_where_it_helps() {
         assert!(info.is_none() || info == told);
         told
     };
-    let told = |error: &Error| pushback(error, &subject());
+    let told = |error: &Error| pushback(error, &call());
     assert_eq!(told(&refused(503, "", Some(7))), Some("7000".to_owned()));
     assert_eq!(told(&refused(429, "", Some(3))), Some("3000".to_owned()));
     assert_eq!(told(&refused(429, "", None)), None);
@@ -228,47 +227,11 @@ fn waiting_is_told_where_it_helps() {
     let spread: u64 = told(&refused(503, "", None)).unwrap().parse().unwrap();
     assert!((500..=1500).contains(&spread));
     // Paid for, and the headers are not out: the library must not repeat it.
+    let streamed = call();
+    streamed.set_stream();
     let cut = || Error::Upstream(upstream::Error::Truncated(None));
     assert_eq!(told(&cut()), Some("-1".to_owned()));
-    assert_eq!(
-        pushback(
-            &cut(),
-            &Subject {
-                is_stream: true,
-                ..subject()
-            }
-        ),
-        None
-    );
-}
-
-#[test]
-fn what_the_adapter_decides_has_its_code() {
-    check(
-        &Error::Expired(Expired::Caller),
-        Code::DeadlineExceeded,
-        "DEADLINE",
-    );
-    check(
-        &Error::Expired(Expired::Operator),
-        Code::DeadlineExceeded,
-        "TOTAL_TIMEOUT",
-    );
-    check(
-        &Error::MalformedTimeout,
-        Code::Internal,
-        "MALFORMED_TIMEOUT",
-    );
-    check(
-        &Error::UnknownUpstream,
-        Code::NotFound,
-        "UPSTREAM_NOT_FOUND",
-    );
-    check(
-        &Error::ForeignUpstream,
-        Code::PermissionDenied,
-        "BASE_URL_NOT_ALLOWED",
-    );
+    assert_eq!(pushback(&cut(), &streamed), None);
 }
 
 #[test]
@@ -338,12 +301,12 @@ fn an_answer_that_is_not_whole_has_its_code() {
 }
 
 #[test]
-fn a_partial_answer_is_told_as_one() {
-    let subject = Subject {
-        deltas: 3,
-        ..subject()
-    };
-    let (status, _) = status(&Error::Expired(Expired::Caller), &subject);
+fn a_partial_answer_says_so() {
+    let call = call();
+    for _ in 0..3 {
+        call.responded(true);
+    }
+    let (status, _) = status(&InvalidAnswer::Unfinished.into(), &call);
     let metadata = status.get_details_error_info().unwrap().metadata;
     assert_eq!(metadata.get("partial").map(String::as_str), Some("true"));
     assert_eq!(metadata.get("deltas").map(String::as_str), Some("3"));
@@ -355,23 +318,20 @@ fn the_trailers_are_bounded_whatever_comes() {
     let engine = format!(
         r#"{{"error":{{"message":"{long}","type":"BadRequestError","param":"messages","code":400}}}}"#
     );
-    let subject = Subject {
-        model: long.clone(),
-        request_id: "r".repeat(128),
-        ..Default::default()
-    };
-    status(&refused(400, &engine, None), &subject);
-    status(&refused(404, NO_MODEL, None), &subject);
+    let (id, model) = ("r".repeat(128), long.clone());
+    let call = || call_of(&id, &model);
+    status(&refused(400, &engine, None), &call());
+    status(&refused(404, NO_MODEL, None), &call());
     let fields: Vec<String> = (0..500).map(|n| format!("messages[{n}].{long}")).collect();
     let fields: Vec<&str> = fields.iter().map(String::as_str).collect();
-    status(&InvalidRequest::together(&fields, &long).into(), &subject);
+    status(&InvalidRequest::together(&fields, &long).into(), &call());
 }
 
 #[test]
 fn every_wrong_field_is_told() {
     let (status, _) = status(
         &InvalidRequest::together(&["prompt", "messages"], "set one").into(),
-        &subject(),
+        &call(),
     );
     assert_eq!(status.message(), "prompt: set one; messages: set one");
     let violations = status.get_details_bad_request().unwrap().field_violations;

@@ -158,6 +158,10 @@ fn config(base_url: Url) -> Config {
             drain_delay: Duration::ZERO,
             drain_timeout: seconds(120),
             reflection: true,
+            pad_responses: None,
+            max_in_flight: None,
+            max_request_memory: 512 << 20,
+            max_connection_idle: None,
         },
         upstream: Upstream {
             base_url,

@@ -1,0 +1,335 @@
+//! The bodies of a call: the request's comes in time and holds one message; the response's ends with a status.
+
+use std::{
+    any::Any,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::{Body as _, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::{self, Instant, Sleep};
+use tonic::{Code, Status, body::Body};
+
+use super::{
+    padding::padded,
+    phase::{Phase, Phases},
+};
+use crate::service::{
+    call::Call,
+    error::transport::{MessageLimits, TransportError},
+    observer::Observer,
+};
+
+/// Longest silence while a request's message is still to come.
+///
+/// A caller sends its message right after the headers; one that does not holds a stream at no cost to itself.
+const SILENCE: Duration = Duration::from_secs(10);
+
+/// A request's body, with the limits that tonic does not set.
+pub(super) struct RequestBody {
+    body: Incoming,
+    call: Call,
+    limits: MessageLimits,
+    kind: Kind,
+    /// Made when the body first has to be waited for.
+    silence: Option<Pin<Box<Sleep>>>,
+    is_silent: bool,
+}
+
+/// How many messages the method takes.
+enum Kind {
+    One(OneMessage),
+    /// Reflection takes any number, with any time between them, until the server drains.
+    Many(Pin<Box<dyn Future<Output = ()> + Send>>),
+}
+
+/// Follows one gRPC message through the pieces that it arrives in.
+///
+/// <https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md>: a flag, the length in four bytes, the message.
+#[derive(Debug, Default)]
+struct OneMessage {
+    prefix: [u8; Self::PREFIX_LEN],
+    n_read: u64,
+}
+
+/// A response's body. It ends with trailers also where the server ends the call or the service panics.
+#[derive(Debug)]
+pub(super) struct ResponseBody(Option<Open>);
+
+#[derive(Debug)]
+struct Open {
+    body: Body,
+    call: Call,
+    observer: Observer,
+    limits: MessageLimits,
+    padding: Option<usize>,
+}
+
+// === impl RequestBody ===
+
+impl RequestBody {
+    pub(super) fn new(
+        body: Incoming,
+        call: Call,
+        mut phases: Phases,
+        limits: MessageLimits,
+    ) -> Self {
+        let kind = if call.method().starts_with("/grpc.reflection.") {
+            Kind::Many(Box::pin(async move {
+                phases.reached(Phase::GoingAway).await;
+            }))
+        } else {
+            Kind::One(OneMessage::default())
+        };
+        Self {
+            body,
+            call,
+            limits,
+            kind,
+            silence: None,
+            is_silent: false,
+        }
+    }
+
+    fn fail<T>(&self, error: &TransportError) -> Poll<Option<Result<T, Status>>> {
+        Poll::Ready(Some(Err(error.to_status(&self.call, self.limits))))
+    }
+
+    /// Ready once nothing has arrived for too long.
+    fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let silence = self
+            .silence
+            .get_or_insert_with(|| Box::pin(time::sleep(SILENCE)));
+        if !self.is_silent {
+            silence.as_mut().reset(Instant::now() + SILENCE);
+            self.is_silent = true;
+        }
+        silence.as_mut().poll(cx)
+    }
+
+    fn poll_pending(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        match &mut self.kind {
+            Kind::One(_) => {
+                ready!(self.poll_silence(cx));
+                self.fail(&TransportError::RequestTimeout)
+            }
+            Kind::Many(drain) => {
+                ready!(drain.as_mut().poll(cx));
+                Poll::Ready(None)
+            }
+        }
+    }
+}
+
+impl http_body::Body for RequestBody {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let this = &mut *self;
+        let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(cx) else {
+            return this.poll_pending(cx);
+        };
+        this.is_silent = false;
+        let data = match &frame {
+            Some(Ok(frame)) => frame.data_ref(),
+            Some(Err(_)) | None => None,
+        };
+        let is_cardinal = match (&mut this.kind, data) {
+            (Kind::One(message), Some(data)) => message.takes(data),
+            (Kind::One(message), None) => message.n_read > 0 || matches!(frame, Some(Err(_))),
+            (Kind::Many(_), _) => true,
+        };
+        if !is_cardinal {
+            return this.fail(&TransportError::Cardinality);
+        }
+        Poll::Ready(frame.map(|frame| frame.map_err(|error| Status::from_error(error.into()))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        // The end is polled for, so that a body without a message is seen.
+        false
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+// === impl OneMessage ===
+
+impl OneMessage {
+    const PREFIX_LEN: usize = 5;
+
+    /// Whether the bytes so far are no more than one message.
+    fn takes(&mut self, bytes: &[u8]) -> bool {
+        let n_read = usize::try_from(self.n_read).unwrap_or(usize::MAX);
+        let missing = self.prefix.get_mut(n_read..).unwrap_or_default();
+        for (place, byte) in missing.iter_mut().zip(bytes) {
+            *place = *byte;
+        }
+        self.n_read += bytes.len() as u64;
+        let prefix_len = Self::PREFIX_LEN as u64;
+        if self.n_read < prefix_len {
+            return true;
+        }
+        let [_flag, length @ ..] = self.prefix;
+        self.n_read <= prefix_len + u64::from(u32::from_be_bytes(length))
+    }
+}
+
+// === impl ResponseBody ===
+
+impl ResponseBody {
+    /// `padding` is the size that messages are filled up to.
+    pub(super) fn new(
+        body: Body,
+        observer: Observer,
+        limits: MessageLimits,
+        padding: Option<usize>,
+    ) -> Self {
+        Self(Some(Open {
+            body,
+            call: observer.call().clone(),
+            observer,
+            limits,
+            padding,
+        }))
+    }
+
+    pub(super) fn empty() -> Self {
+        Self(None)
+    }
+}
+
+impl http_body::Body for ResponseBody {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let Some(open) = &mut self.0 else {
+            return Poll::Ready(None);
+        };
+        let frame = match ready!(open.poll(cx)) {
+            Ok(frame) => frame,
+            Err(error) => Some(open.cut(&error)),
+        };
+        match &frame {
+            Some(Ok(frame)) if frame.is_data() => open.call.handed_over(),
+            // Dropping the rest closes the upstream's request.
+            Some(_) | None => self.0 = None,
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.as_ref().is_none_or(|open| open.body.is_end_stream())
+    }
+}
+
+// === impl Open ===
+
+impl Open {
+    /// The next frame; an error where the call ends here.
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Option<Result<Frame<Bytes>, Status>>, TransportError>> {
+        self.call.resumed();
+        let polled = caught(|| Pin::new(&mut self.body).poll_frame(cx));
+        // A service that has ended the call by itself says how.
+        let is_end = matches!(&polled, Poll::Ready(Ok(Some(Ok(frame)))) if frame.is_trailers());
+        if let Some(ending) = self.call.ending().filter(|_| !is_end) {
+            return Poll::Ready(Err(TransportError::Ended(ending)));
+        }
+        let Ok(mut frame) = ready!(polled) else {
+            tracing::error!(request_id = self.call.id().as_str(), "a call panicked");
+            return Poll::Ready(Err(TransportError::Panicked));
+        };
+        if let (Some(size), Some(Ok(frame))) = (self.padding, &mut frame)
+            && let Some(data) = frame.data_mut()
+        {
+            *data = padded(data, size);
+        }
+        if let Some(Ok(frame)) = &mut frame
+            && let Some(trailers) = frame.trailers_mut()
+        {
+            let error = |code, message| TransportError::Response(code, message);
+            let code = completed(trailers, &self.call, self.limits, error);
+            self.observer.end(code.unwrap_or(Code::Unknown));
+        }
+        Poll::Ready(Ok(frame))
+    }
+
+    /// The trailers of a call that ends here.
+    fn cut(&mut self, error: &TransportError) -> Result<Frame<Bytes>, Status> {
+        let status = error.to_status(&self.call, self.limits);
+        self.observer.end(status.code());
+        let mut trailers = HeaderMap::new();
+        status.add_header(&mut trailers)?;
+        Ok(Frame::trailers(trailers))
+    }
+}
+
+/// The code of the status in headers or trailers, if there is one. One without details is given them.
+pub(super) fn completed(
+    headers: &mut HeaderMap,
+    call: &Call,
+    limits: MessageLimits,
+    error: impl FnOnce(Code, String) -> TransportError,
+) -> Option<Code> {
+    let bare = Status::from_header_map(headers)?;
+    if bare.code() == Code::Ok || headers.contains_key("grpc-status-details-bin") {
+        return Some(bare.code());
+    }
+    let status = error(bare.code(), bare.message().to_owned()).to_status(call, limits);
+    // The fixed texts of a status can be written.
+    let _ = status.add_header(headers);
+    Some(status.code())
+}
+
+/// Polls, and returns a panic as an error. What has panicked is dropped and not polled again.
+pub(super) fn caught<T>(
+    poll: impl FnOnce() -> Poll<T>,
+) -> Poll<Result<T, Box<dyn Any + Send + 'static>>> {
+    match catch_unwind(AssertUnwindSafe(poll)) {
+        Ok(Poll::Ready(output)) => Poll::Ready(Ok(output)),
+        Ok(Poll::Pending) => Poll::Pending,
+        Err(panic) => Poll::Ready(Err(panic)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(bytes: &[u8], is_one: bool) {
+        for size in 1..=bytes.len() {
+            let mut message = OneMessage::default();
+            let fits = bytes.chunks(size).all(|piece| message.takes(piece));
+            assert_eq!(fits, is_one, "{bytes:?} by {size}");
+        }
+    }
+
+    #[test]
+    fn one_message_differs_from_two_however_it_arrives() {
+        check(&[0, 0, 0, 0, 0], true);
+        check(&[0, 0, 0, 0, 2, 8, 1], true);
+        check(&[0, 0, 0, 0, 2, 8], true);
+        check(&[0, 0, 0, 0, 2, 8, 1, 0], false);
+        check(&[0, 0, 0, 0, 0, 0, 0, 0, 0, 0], false);
+        check(&[1, 255, 255, 255, 255, 1, 2, 3], true);
+    }
+}

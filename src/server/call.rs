@@ -1,0 +1,328 @@
+//! The calls of one connection: where they run, and when the server ends them.
+
+use std::{
+    convert::Infallible,
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use pin_project_lite::pin_project;
+use tokio::{
+    sync::{Notify, futures::OwnedNotified},
+    task::JoinSet,
+    time::{self, Instant, Sleep},
+};
+
+use crate::service::call::{Call, Ending};
+
+/// The calls of one connection. Dropping it ends them.
+#[derive(Debug)]
+pub(super) struct Calls(Arc<Shared>);
+
+/// Where hyper runs the calls of one connection. hyper keeps a copy in each call, so it must not keep the calls alive.
+#[derive(Clone, Debug)]
+pub(super) struct Executor(Weak<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    open: Mutex<Open>,
+    signal: Arc<Signal>,
+    stall_timeout: Option<Duration>,
+}
+
+#[derive(Debug)]
+struct Open {
+    tasks: JoinSet<()>,
+    /// The call that the executor is given next: hyper 1.12 first calls the service with a request, which makes the
+    /// call, and then gives its future to the executor.
+    next: Option<Call>,
+    /// When the last call began or ended.
+    changed: Instant,
+}
+
+/// Says to every call of a connection that it ends.
+#[derive(Debug, Default)]
+struct Signal {
+    ending: OnceLock<Ending>,
+    given: Arc<Notify>,
+}
+
+pin_project! {
+    /// One call as hyper runs it: what answers it, and then its response's body.
+    struct Task<F> {
+        #[pin]
+        stream: F,
+        call: Option<Call>,
+        #[pin]
+        given: OwnedNotified,
+        is_listening: bool,
+        signal: Arc<Signal>,
+        timer: Timer,
+    }
+}
+
+/// When a call ends by itself: at its deadline, or where its caller has not read for too long.
+#[derive(Debug)]
+struct Timer {
+    stall_timeout: Option<Duration>,
+    /// The piece of the response that waits for the caller, and since when.
+    waiting: Option<(u64, Instant)>,
+    sleep: Option<Pin<Box<Sleep>>>,
+}
+
+// === impl Calls ===
+
+impl Calls {
+    pub(super) fn new(stall_timeout: Option<Duration>) -> Self {
+        Self(Arc::new(Shared {
+            open: Mutex::new(Open {
+                tasks: JoinSet::new(),
+                next: None,
+                changed: Instant::now(),
+            }),
+            signal: Arc::default(),
+            stall_timeout,
+        }))
+    }
+
+    pub(super) fn executor(&self) -> Executor {
+        Executor(Arc::downgrade(&self.0))
+    }
+
+    /// A call that hyper is about to run.
+    pub(super) fn begin(&self, call: Call) {
+        self.0.open().next = Some(call);
+    }
+
+    /// Gives back the memory of calls that have ended. Pending, so that it is polled along with the connection.
+    pub(super) fn poll_reap(&self, cx: &mut Context<'_>) -> Poll<Infallible> {
+        let mut open = self.0.open();
+        // A panic in a call is caught, and one of hyper's own has been logged by the hook.
+        while let Poll::Ready(Some(_ended)) = open.tasks.poll_join_next(cx) {
+            open.changed = Instant::now();
+        }
+        Poll::Pending
+    }
+
+    /// Returns once there has been no call for that long.
+    pub(super) async fn idle_for(&self, limit: Duration) {
+        loop {
+            let idle_until = {
+                let open = self.0.open();
+                if open.tasks.is_empty() {
+                    open.changed + limit
+                } else {
+                    Instant::now() + limit
+                }
+            };
+            if idle_until <= Instant::now() {
+                return;
+            }
+            time::sleep_until(idle_until).await;
+        }
+    }
+
+    /// Ends the calls that run and those still to come. The first ending counts.
+    pub(super) fn end(&self, ending: Ending) {
+        if self.0.signal.ending.set(ending).is_ok() {
+            self.0.signal.given.notify_waiters();
+        }
+    }
+}
+
+// === impl Shared ===
+
+impl Shared {
+    fn open(&self) -> MutexGuard<'_, Open> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl Executor ===
+
+impl<F> hyper::rt::Executor<F> for Executor
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    fn execute(&self, stream: F) {
+        let Some(shared) = self.0.upgrade() else {
+            return;
+        };
+        let mut open = shared.open();
+        let task = Task {
+            stream,
+            call: open.next.take(),
+            given: Arc::clone(&shared.signal.given).notified_owned(),
+            is_listening: false,
+            signal: Arc::clone(&shared.signal),
+            timer: Timer::new(shared.stall_timeout),
+        };
+        open.changed = Instant::now();
+        open.tasks.spawn(task);
+    }
+}
+
+// === impl Task ===
+
+impl<F: Future<Output = ()>> Future for Task<F> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.project();
+        let Some(call) = this.call else {
+            return this.stream.poll(cx);
+        };
+        if !*this.is_listening {
+            // Once is enough: this is the outermost future of its task, whose waker stays the same.
+            let _ = this.given.poll(cx);
+            *this.is_listening = true;
+        }
+        if let Some(ending) = this.signal.ending.get() {
+            call.end(*ending);
+        }
+        // The response's body makes a status of an ending, so the time is looked at before the body is polled; and
+        // after, since a caller that does not read keeps the body from being polled.
+        let expired = this.timer.poll(call, cx);
+        if let Poll::Ready(ending) = expired {
+            call.end(ending);
+        }
+        if this.stream.poll(cx).is_ready() || expired.is_ready() {
+            return Poll::Ready(());
+        }
+        // What the call holds is dropped with this task, which resets the stream.
+        let ending = ready!(this.timer.poll(call, cx));
+        call.end(ending);
+        Poll::Ready(())
+    }
+}
+
+// === impl Timer ===
+
+impl Timer {
+    fn new(stall_timeout: Option<Duration>) -> Self {
+        Self {
+            stall_timeout,
+            waiting: None,
+            sleep: None,
+        }
+    }
+
+    /// Ready at the call's deadline, or once a piece of its response has waited for the limit.
+    fn poll(&mut self, call: &Call, cx: &mut Context<'_>) -> Poll<Ending> {
+        let deadline = call.deadline().ok().flatten();
+        let deadline = deadline.map(|it| (it.at, Ending::Expired(it.limit)));
+        let stall = self.stalls_at(call).map(|at| (at, Ending::CallerTooSlow));
+        let ends = deadline.into_iter().chain(stall);
+        let Some((end, ending)) = ends.min_by_key(|(end, _)| *end) else {
+            return Poll::Pending;
+        };
+        // Tokio's timers count whole milliseconds, and a deadline of nothing must not start anything.
+        if self.sleep.is_none() && end <= Instant::now() {
+            return Poll::Ready(ending);
+        }
+        let sleep = self
+            .sleep
+            .get_or_insert_with(|| Box::pin(time::sleep_until(end)));
+        if end < sleep.deadline() {
+            sleep.as_mut().reset(end);
+        }
+        loop {
+            ready!(sleep.as_mut().poll(cx));
+            if sleep.deadline() >= end {
+                return Poll::Ready(ending);
+            }
+            // It is moved later only when it fires, which costs a caller that reads nothing.
+            sleep.as_mut().reset(end);
+        }
+    }
+
+    /// When the piece that waits now will have waited for too long.
+    fn stalls_at(&mut self, call: &Call) -> Option<Instant> {
+        let limit = self.stall_timeout?;
+        let Some(piece) = call.blocked_at() else {
+            self.waiting = None;
+            return None;
+        };
+        let since = match self.waiting {
+            Some((waiting, since)) if waiting == piece => since,
+            _ => Instant::now(),
+        };
+        self.waiting = Some((piece, since));
+        Some(since + limit)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use super::*;
+    use crate::service::deadline::Limit;
+
+    const LIMIT: Duration = Duration::from_secs(60);
+
+    fn call(max_duration: Option<Duration>) -> Call {
+        let head = http::Request::new(()).into_parts().0;
+        Call::at_head(&head, max_duration)
+    }
+
+    async fn has_ended(timer: &mut Timer, call: &Call) -> bool {
+        poll_fn(|cx| Poll::Ready(timer.poll(call, cx).is_ready())).await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_piece_that_waits_for_the_limit_is_a_stall() {
+        let (call, mut timer) = (call(None), Timer::new(Some(LIMIT)));
+        call.handed_over();
+        let start = Instant::now();
+        let ending = poll_fn(|cx| timer.poll(&call, cx)).await;
+        assert_eq!((ending, start.elapsed()), (Ending::CallerTooSlow, LIMIT));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_piece_has_the_whole_limit() {
+        let (call, mut timer) = (call(None), Timer::new(Some(LIMIT)));
+        for _ in 0..10 {
+            call.handed_over();
+            assert!(!has_ended(&mut timer, &call).await);
+            time::advance(LIMIT * 3 / 4).await;
+            assert!(!has_ended(&mut timer, &call).await);
+        }
+        time::advance(LIMIT / 4).await;
+        assert!(has_ended(&mut timer, &call).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn waiting_for_the_upstream_is_no_stall() {
+        let (call, mut timer) = (call(None), Timer::new(Some(LIMIT)));
+        call.handed_over();
+        assert!(!has_ended(&mut timer, &call).await);
+        call.resumed();
+        time::advance(LIMIT * 2).await;
+        assert!(!has_ended(&mut timer, &call).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_deadline_holds_whether_a_piece_waits_or_not() {
+        for (stall_timeout, is_blocked) in [(None, false), (None, true), (Some(LIMIT), true)] {
+            let (call, mut timer) = (call(Some(LIMIT / 2)), Timer::new(stall_timeout));
+            if is_blocked {
+                call.handed_over();
+            }
+            let start = Instant::now();
+            let ending = poll_fn(|cx| timer.poll(&call, cx)).await;
+            let expected = Ending::Expired(Limit::Operator);
+            assert_eq!((ending, start.elapsed()), (expected, LIMIT / 2));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_a_limit_it_waits() {
+        let (call, mut timer) = (call(None), Timer::new(None));
+        call.handed_over();
+        time::advance(LIMIT * 1000).await;
+        assert!(!has_ended(&mut timer, &call).await);
+    }
+}
