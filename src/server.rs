@@ -7,11 +7,13 @@
 //! - `listener`: accepts connections, and survives running out of descriptors.
 //! - `connection`: one connection, from its `preface` to its last call.
 //! - `call`: the calls of a connection, and when the server ends them.
+//! - `admission`: how much at once.
 //! - `answer`: what surrounds every call; `body`: what it receives and sends.
 //! - `phase`: how far the server is from its end.
 //!
 //! Nothing here outlives [`serve`]: each task is in a set that is dropped with its owner.
 
+mod admission;
 mod answer;
 mod body;
 mod call;
@@ -34,6 +36,7 @@ use crate::{
     config::{self, Config},
     service::error::transport::MessageLimits,
 };
+use admission::Admission;
 use answer::Answers;
 use connection::Shared;
 use health::ServingStatus;
@@ -114,6 +117,7 @@ async fn run(
             request: config.max_request_bytes,
             response: config.max_response_bytes,
         },
+        admission: Admission::new(config.max_in_flight, config.max_request_memory),
         pad_responses: config.pad_responses,
     });
     let shared = Shared {

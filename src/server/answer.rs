@@ -8,6 +8,7 @@ use tonic::{body::Body, service::Routes};
 use tower::Service;
 
 use super::{
+    admission::Admission,
     body::{RequestBody, ResponseBody, caught, completed},
     phase::Phases,
 };
@@ -27,6 +28,7 @@ const FOREIGN_UPSTREAM: [&str; 2] = ["adapter-upstream-url", "adapter-upstream-k
 pub(super) struct Answers {
     pub(super) routes: Routes,
     pub(super) limits: MessageLimits,
+    pub(super) admission: Admission,
     /// Size that the responses of the contract are filled up to, in bytes.
     pub(super) pad_responses: Option<usize>,
 }
@@ -42,9 +44,15 @@ pub(super) async fn answer(
         return Ok(plain(status));
     }
     let mut observer = Observer::new(call.clone());
-    let answered = match check(&request, &call) {
-        Ok(()) => routed(&answers, phases, &call, request).await,
-        Err(error) => Err(error),
+    // gRPC's own services are not limited, and stay as they are: a probe may compare their few bytes.
+    let is_own = !call.method().starts_with("/grpc.");
+    let admitted = check(&request, &call).and_then(|()| match is_own {
+        true => answers.admission.begin(),
+        false => Ok(None),
+    });
+    let (answered, permit) = match admitted {
+        Ok(permit) => (routed(&answers, phases, &call, request).await, permit),
+        Err(error) => (Err(error), None),
     };
     let mut response = match answered {
         Ok(response) => response,
@@ -57,10 +65,8 @@ pub(super) async fn answer(
     if let Some(code) = status {
         observer.end(code);
     }
-    // gRPC's own services stay as they are: a probe may compare their few bytes.
-    let is_own = !call.method().starts_with("/grpc.");
     let padding = answers.pad_responses.filter(|_| is_own);
-    Ok(response.map(|body| ResponseBody::new(body, observer, answers.limits, padding)))
+    Ok(response.map(|body| ResponseBody::new(body, observer, answers.limits, padding, permit)))
 }
 
 /// Passes the request to its method, until the server ends the call.
@@ -71,7 +77,12 @@ async fn routed(
     mut request: Request<Incoming>,
 ) -> Result<Response<Body>, TransportError> {
     request.extensions_mut().insert(call.clone());
-    let request = request.map(|body| RequestBody::new(body, call.clone(), phases, answers.limits));
+    // The message counts until the response's head, when the upstream has it.
+    let held = answers.admission.held();
+    let request = request.map(|body| {
+        let held = Arc::clone(&held);
+        RequestBody::new(body, call.clone(), phases, answers.limits, held)
+    });
     let mut routes = answers.routes.clone();
     let mut answered = pin!(async move { routes.call(request).await });
     poll_fn(|cx| {

@@ -4,6 +4,7 @@ use std::{
     any::Any,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -12,10 +13,14 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
-use tokio::time::{self, Instant, Sleep};
+use tokio::{
+    sync::OwnedSemaphorePermit,
+    time::{self, Instant, Sleep},
+};
 use tonic::{Code, Status, body::Body};
 
 use super::{
+    admission::Held,
     padding::padded,
     phase::{Phase, Phases},
 };
@@ -35,6 +40,7 @@ pub(super) struct RequestBody {
     body: Incoming,
     call: Call,
     limits: MessageLimits,
+    held: Arc<Held>,
     kind: Kind,
     /// Made when the body first has to be waited for.
     silence: Option<Pin<Box<Sleep>>>,
@@ -68,6 +74,8 @@ struct Open {
     observer: Observer,
     limits: MessageLimits,
     padding: Option<usize>,
+    /// The call's place among those that are allowed at once.
+    _permit: Option<OwnedSemaphorePermit>,
 }
 
 // === impl RequestBody ===
@@ -78,6 +86,7 @@ impl RequestBody {
         call: Call,
         mut phases: Phases,
         limits: MessageLimits,
+        held: Arc<Held>,
     ) -> Self {
         let kind = if call.method().starts_with("/grpc.reflection.") {
             Kind::Many(Box::pin(async move {
@@ -90,6 +99,7 @@ impl RequestBody {
             body,
             call,
             limits,
+            held,
             kind,
             silence: None,
             is_silent: false,
@@ -151,6 +161,11 @@ impl http_body::Body for RequestBody {
         if !is_cardinal {
             return this.fail(&TransportError::Cardinality);
         }
+        if let Some(data) = data
+            && let Err(error) = this.held.add(data.len())
+        {
+            return this.fail(&error);
+        }
         Poll::Ready(frame.map(|frame| frame.map_err(|error| Status::from_error(error.into()))))
     }
 
@@ -195,6 +210,7 @@ impl ResponseBody {
         observer: Observer,
         limits: MessageLimits,
         padding: Option<usize>,
+        permit: Option<OwnedSemaphorePermit>,
     ) -> Self {
         Self(Some(Open {
             body,
@@ -202,6 +218,7 @@ impl ResponseBody {
             observer,
             limits,
             padding,
+            _permit: permit,
         }))
     }
 

@@ -2,13 +2,11 @@
 
 use std::{
     future::poll_fn,
-    io,
-    pin::{Pin, pin},
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    task::{Context, Poll},
     time::Duration,
 };
 
@@ -16,12 +14,9 @@ use async_stream::stream;
 use http::Request;
 use hyper::{body::Incoming, server::conn::http2, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
-    time,
-};
+use tokio::{net::TcpStream, time};
 use tokio_stream::{Stream, StreamExt};
+use tokio_util::io::InspectReader;
 
 use super::{
     LAST_WORDS,
@@ -91,11 +86,14 @@ pub(super) async fn serve(stream: TcpStream, shared: Arc<Shared>) {
     let calls = Calls::new(shared.config.write_stall_timeout);
     let is_open = Arc::new(AtomicBool::new(false));
     let mut steps = pin!(steps(&shared, &calls, &is_open));
-    let socket = Socket {
-        stream,
-        preface: Some(Preface::new()),
-        is_open: Arc::clone(&is_open),
-    };
+    let mut preface = Preface::new();
+    let opened = Arc::clone(&is_open);
+    let socket = InspectReader::new(stream, move |bytes| {
+        if !preface.is_done() {
+            preface.read(bytes);
+            opened.store(preface.is_done(), Ordering::Relaxed);
+        }
+    });
     let service = service_fn(|request: Request<Incoming>| {
         let (head, body) = request.into_parts();
         let call = Call::at_head(&head, shared.max_duration);
@@ -208,67 +206,4 @@ async fn elapsed(limit: Option<Duration>) {
 /// Within a tenth, so that connections that were opened together do not end together (gRFC A9).
 fn jittered(age: Duration) -> Duration {
     age.mul_f64(0.9 + 0.2 * fastrand::f64())
-}
-
-pin_project_lite::pin_project! {
-    /// The socket, with an eye on the first bytes of the caller.
-    struct Socket {
-        #[pin]
-        stream: TcpStream,
-        // `None` once it is done.
-        preface: Option<Preface>,
-        is_open: Arc<AtomicBool>,
-    }
-}
-
-// === impl Socket ===
-
-impl AsyncRead for Socket {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let this = self.project();
-        let n_before = buffer.filled().len();
-        let read = this.stream.poll_read(cx, buffer);
-        if let Some(preface) = this.preface {
-            preface.read(buffer.filled().get(n_before..).unwrap_or_default());
-            if preface.is_done() {
-                this.is_open.store(true, Ordering::Relaxed);
-                *this.preface = None;
-            }
-        }
-        read
-    }
-}
-
-impl AsyncWrite for Socket {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        self.project().stream.poll_write(cx, bytes)
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.project().stream.poll_flush(cx)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.project().stream.poll_shutdown(cx)
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        self.project().stream.poll_write_vectored(cx, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
 }

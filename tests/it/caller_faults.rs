@@ -347,3 +347,27 @@ async fn a_deadline_that_is_over_or_malformed_starts_nothing() {
     let mut far = far;
     assert_eq!(far.response(1).await.outcome().0, Code::Ok);
 }
+
+/// Row A6: the deadline counts from the request's head, so that an upload that trickles in does not outlast it.
+#[tokio::test]
+async fn a_deadline_bounds_the_upload_too() {
+    let vllm = Vllm::replying(Reply::json(200, wire::answer("a"))).await;
+    let adapter = Adapter::before(vllm.base_url())
+        .with(|config| config.limits.max_duration = Some(Duration::from_secs(1)))
+        .start()
+        .await;
+    let message = raw_h2::message(&prompt(&"x".repeat(1000)));
+    for (metadata, reason) in [
+        (&[("grpc-timeout", "300m")][..], "DEADLINE"),
+        (&[], "TOTAL_TIMEOUT"),
+    ] {
+        let mut caller = RawH2::open(adapter.address, &[]).await;
+        let fields = raw_h2::call_fields(STREAM, metadata);
+        let head = raw_h2::frame(HEADERS, END_HEADERS, 1, &fields);
+        caller.write(&head).await;
+        caller.write(&raw_h2::frame(DATA, 0, 1, &message[..10])).await;
+        let outcome = caller.response(1).await.outcome();
+        assert_eq!(outcome, (Code::DeadlineExceeded, reason.to_owned()));
+    }
+    assert_eq!(vllm.n_connections(), 0);
+}

@@ -5,12 +5,19 @@ use std::time::Duration;
 use tokio::time;
 use tonic_health::pb::HealthCheckRequest;
 
+use tonic::Code;
+
 use crate::support::{
-    adapter::serve,
+    adapter::{Adapter, serve},
+    outcome::check,
     raw_h2::{
         self, ACK, DATA, GOAWAY, HEADERS, INITIAL_WINDOW_SIZE, MAX_CONCURRENT_STREAMS,
         MAX_HEADER_LIST_SIZE, PING, REFUSED_STREAM, RST_STREAM, RawH2, SETTINGS, WINDOW_UPDATE,
     },
+    reply::Reply,
+    requests::prompt,
+    vllm::Vllm,
+    wire,
 };
 
 const CHECK: &str = "/grpc.health.v1.Health/Check";
@@ -187,4 +194,49 @@ async fn a_caller_that_answers_pings_stays() {
         let frame = caller.next_of(PING).await.unwrap();
         assert_ne!(frame.kind, GOAWAY);
     }
+}
+
+#[tokio::test]
+async fn a_call_above_the_cap_of_calls_is_refused_at_once_and_others_go_on() {
+    let vllm = Vllm::replying(Reply::stream().event(wire::first()).fall_silent()).await;
+    let adapter = Adapter::before(vllm.base_url())
+        .with(|config| config.server.max_in_flight = Some(2))
+        .start()
+        .await;
+    let mut streams = Vec::new();
+    for _ in 0..2 {
+        let stream = adapter.client().stream_generate(prompt("x")).await;
+        streams.push(stream.unwrap().into_inner());
+    }
+    let status = adapter.client().generate(prompt("x")).await.unwrap_err();
+    check(&status, Code::ResourceExhausted, "OVERLOADED", "a third");
+    let pushback = status.metadata().get("grpc-retry-pushback-ms").unwrap();
+    let delay: u64 = pushback.to_str().unwrap().parse().unwrap();
+    assert!((500..=1500).contains(&delay), "{delay}");
+    assert_eq!(vllm.n_requests(), 2);
+    // The place of a stream is free when it has ended.
+    streams.pop();
+    vllm.left(1).await;
+    let stream = adapter.client().stream_generate(prompt("x")).await;
+    stream.unwrap();
+}
+
+#[tokio::test]
+async fn requests_above_the_budget_of_memory_are_refused_and_it_is_given_back() {
+    let vllm = Vllm::replying(Reply::json(200, wire::answer("a"))).await;
+    let adapter = Adapter::before(vllm.base_url())
+        .with(|config| config.server.max_request_memory = 1 << 20)
+        .start()
+        .await;
+    for _ in 0..20 {
+        let fits = adapter
+            .client()
+            .generate(prompt(&"x".repeat(200_000)))
+            .await;
+        fits.unwrap();
+        let large = prompt(&"x".repeat(2 << 20));
+        let status = adapter.client().generate(large).await.unwrap_err();
+        check(&status, Code::ResourceExhausted, "OVERLOADED", "too much");
+    }
+    assert_eq!(vllm.n_requests(), 20);
 }
