@@ -1,9 +1,9 @@
-//! The direction between modules, and what each of them must not do.
+//! The direction between modules and between files, and what each module must not do.
 //!
 //! `demo` is named by `main` alone, and `main` and `lib` may name everything.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
 };
@@ -35,11 +35,6 @@ const IMPURE: &[&str] = &[
 
 const MODULES: &[Module] = &[
     Module {
-        name: "coalesce",
-        may_name: &[],
-        must_not_hold: &["env::", "hyper::", "tonic::", "tracing::"],
-    },
-    Module {
         name: "config",
         may_name: &[],
         must_not_hold: &["tokio::", "tonic::", "hyper::", "tracing::"],
@@ -57,27 +52,11 @@ const MODULES: &[Module] = &[
     Module {
         name: "proto",
         may_name: &[],
-        // The generated code comes in by tonic's macro.
-        must_not_hold: &[
-            "async",
-            "await",
-            "env::",
-            "fs::",
-            "net::",
-            "tokio::",
-            "tracing::",
-        ],
+        must_not_hold: &["async", "await", "env::", "fs::", "net::", "tracing::"],
     },
     Module {
         name: "server",
-        may_name: &[
-            "coalesce",
-            "config",
-            "proto",
-            "service",
-            "telemetry",
-            "upstream",
-        ],
+        may_name: &["config", "proto", "service", "telemetry"],
         must_not_hold: &["env::"],
     },
     Module {
@@ -110,7 +89,7 @@ const MODULES: &[Module] = &[
     },
     Module {
         name: "upstream",
-        may_name: &["coalesce", "config", "openai", "sse"],
+        may_name: &["config", "openai", "sse"],
         must_not_hold: &["tonic::", "env::"],
     },
 ];
@@ -120,14 +99,57 @@ fn modules_depend_in_one_direction() {
     let mut faults = Vec::new();
     for module in MODULES {
         for file in files(module.name) {
-            let code = code(&file);
-            let allowed = |name: &String| name == module.name || module.may_name.contains(&&**name);
-            for name in named_modules(&code).filter(|name| !allowed(name)) {
-                faults.push(format!("{} names {name}", file.display()));
+            let here = module_path(&file);
+            for path in named_paths(&code(&file), &here) {
+                let root = path[0].as_str();
+                let is_module = MODULES.iter().any(|module| module.name == root);
+                if is_module && root != module.name && !module.may_name.contains(&root) {
+                    faults.push(format!("{} names {root}", file.display()));
+                }
             }
         }
     }
     assert_eq!(faults, [""; 0]);
+}
+
+/// A file and those below its folder count as one place for what they take from each other, as Rust's privacy has it.
+#[test]
+fn files_depend_in_one_direction() {
+    let all: BTreeMap<Vec<String>, PathBuf> = MODULES
+        .iter()
+        .flat_map(|module| files(module.name))
+        .map(|file| (module_path(&file), file))
+        .collect();
+    let mut arrows: BTreeMap<&[String], BTreeSet<&[String]>> = BTreeMap::new();
+    for (here, file) in &all {
+        for path in named_paths(&code(file), here) {
+            let longest = (1..=path.len()).rev().map(|n| &path[..n]);
+            let Some((there, _)) = longest.into_iter().find_map(|path| all.get_key_value(path))
+            else {
+                continue;
+            };
+            if !here.starts_with(there) && !there.starts_with(here) {
+                arrows.entry(here).or_default().insert(there);
+            }
+        }
+    }
+    let reaches = |from: &[String], to: &[String]| {
+        let (mut seen, mut next) = (BTreeSet::new(), vec![from]);
+        while let Some(file) = next.pop() {
+            for there in arrows.get(file).into_iter().flatten().copied() {
+                if there == to {
+                    return true;
+                }
+                if seen.insert(there) {
+                    next.push(there);
+                }
+            }
+        }
+        false
+    };
+    let circles = all.keys().filter(|file| reaches(file, file));
+    let circles: Vec<String> = circles.map(|file| file.join("::")).collect();
+    assert_eq!(circles, [""; 0], "these files are part of a circle");
 }
 
 #[test]
@@ -157,18 +179,24 @@ fn every_module_has_its_place() {
 }
 
 #[test]
-fn a_dependency_is_found_however_it_is_written() {
+fn a_path_is_found_however_it_is_written() {
+    let here = ["a", "b"].map(str::to_owned);
     for (code, expected) in [
         ("use crate::proto;", &["proto"][..]),
-        ("crate::sse::Decoder::new()", &["sse"]),
+        ("crate::sse::Decoder::new()", &["sse::Decoder::new"]),
         (
             "use crate::{\n config::{self, Config},\n proto,\n};",
-            &["config", "proto"],
+            &["config::self", "config::Config", "proto"],
         ),
-        ("super::super::service::x()", &["service"]),
-        ("use super::chunk;", &[]),
+        ("use super::{c::D, e};", &["a::c::D", "a::e"]),
+        ("super::super::service::x()", &["service::x"]),
+        ("use self::f::G;", &["a::b::f::G"]),
+        ("use tonic::Code;", &[]),
     ] {
-        let named: Vec<String> = named_modules(code).collect();
+        let named: Vec<String> = named_paths(code, &here)
+            .iter()
+            .map(|path| path.join("::"))
+            .collect();
         assert_eq!(named, expected, "{code}");
     }
 }
@@ -207,6 +235,13 @@ fn files(module: &str) -> Vec<PathBuf> {
     files
 }
 
+/// `service::error` for `src/service/error.rs`.
+fn module_path(file: &Path) -> Vec<String> {
+    let below = file.strip_prefix(src()).unwrap().with_extension("");
+    let names = below.iter().map(|name| name.to_str().unwrap().to_owned());
+    names.collect()
+}
+
 /// A file's code, without comments and without the tests at its end.
 fn code(file: &Path) -> String {
     let text = fs::read_to_string(file).unwrap();
@@ -217,32 +252,67 @@ fn code(file: &Path) -> String {
     lines.join("\n")
 }
 
-/// The modules that stand right below the root of each path, one by one or as a list in braces.
-fn named_modules(code: &str) -> impl Iterator<Item = String> {
-    ["crate::", "super::super::"]
-        .into_iter()
-        .flat_map(|root| code.split(root).skip(1))
-        .flat_map(first_names)
+/// The paths into this crate that the code of a module names, from the crate's root on, one by one or in braces.
+fn named_paths(code: &str, here: &[String]) -> Vec<Vec<String>> {
+    let mut paths = Vec::new();
+    let mut rest = code;
+    while let Some(start) = ["crate::", "super::", "self::"]
+        .iter()
+        .filter_map(|root| rest.find(root))
+        .min()
+    {
+        let is_whole = !rest[..start].ends_with(|c: char| c.is_alphanumeric() || "_:".contains(c));
+        let (root, mut after) = rest[start..].split_once("::").unwrap();
+        let mut base = match root {
+            "crate" => Vec::new(),
+            "super" => here[..here.len() - 1].to_vec(),
+            _ => here.to_vec(),
+        };
+        while let Some(next) = after.strip_prefix("super::") {
+            base.pop();
+            after = next;
+        }
+        if is_whole {
+            tree(&base, after, &mut paths);
+        }
+        rest = after;
+    }
+    paths
 }
 
-/// The first name of a path, or of each path of the list that opens here.
-fn first_names(path: &str) -> Vec<String> {
-    let Some(list) = path.strip_prefix('{') else {
-        return words(path).take(1).map(str::to_owned).collect();
+/// The paths of a `use` tree, or of one path, that begins here.
+fn tree(base: &[String], text: &str, paths: &mut Vec<Vec<String>>) {
+    let name_end = text.find(|c: char| !c.is_alphanumeric() && c != '_');
+    let (name, after) = text.split_at(name_end.unwrap_or(text.len()));
+    let mut path = base.to_vec();
+    path.extend((!name.is_empty()).then(|| name.to_owned()));
+    if let Some(below) = after.strip_prefix("::") {
+        return tree(&path, below, paths);
+    }
+    let Some(list) = after.strip_prefix('{').filter(|_| name.is_empty()) else {
+        if !path.is_empty() {
+            paths.push(path);
+        }
+        return;
     };
-    let mut depth = 0_usize;
-    let mut names = vec![String::new()];
-    for character in list.chars() {
+    let (mut depth, mut start) = (0_usize, 0);
+    for (place, character) in list.char_indices() {
         match character {
-            '}' if depth == 0 => break,
             '{' => depth += 1,
-            '}' => depth -= 1,
-            ',' if depth == 0 => names.push(String::new()),
-            _ => names.last_mut().unwrap().push(character),
+            '}' if depth > 0 => depth -= 1,
+            ',' | '}' if depth == 0 => {
+                let item = list[start..place].trim();
+                if !item.is_empty() {
+                    tree(&path, item, paths);
+                }
+                start = place + 1;
+                if character == '}' {
+                    return;
+                }
+            }
+            _ => {}
         }
     }
-    let names = names.iter().filter_map(|path| words(path).next());
-    names.map(str::to_owned).collect()
 }
 
 /// Whether the word is there by itself, and not as a part of a longer one.

@@ -365,7 +365,9 @@ async fn a_deadline_bounds_the_upload_too() {
         let fields = raw_h2::call_fields(STREAM, metadata);
         let head = raw_h2::frame(HEADERS, END_HEADERS, 1, &fields);
         caller.write(&head).await;
-        caller.write(&raw_h2::frame(DATA, 0, 1, &message[..10])).await;
+        caller
+            .write(&raw_h2::frame(DATA, 0, 1, &message[..10]))
+            .await;
         let outcome = caller.response(1).await.outcome();
         assert_eq!(outcome, (Code::DeadlineExceeded, reason.to_owned()));
     }
