@@ -30,7 +30,7 @@ use super::{
     preface::Preface,
     streams::{Executor, Streams},
 };
-use crate::{coalesce::Coalesced, config, telemetry::call::Ending};
+use crate::{config, telemetry::call::Ending};
 
 /// Time that a caller has for its preface and for acknowledging the settings.
 ///
@@ -123,7 +123,7 @@ pub(super) async fn serve(stream: TcpStream, shared: Arc<Shared>) {
     );
     let mut steps = pin!(steps);
     let socket = Socket {
-        stream: Coalesced::new(stream),
+        stream,
         preface: Some(Preface::new()),
         is_open,
     };
@@ -232,7 +232,7 @@ pin_project_lite::pin_project! {
     /// The socket, with an eye on the first bytes of the caller.
     struct Socket {
         #[pin]
-        stream: Coalesced,
+        stream: TcpStream,
         // `None` once it is done.
         preface: Option<Preface>,
         is_open: Arc<AtomicBool>,

@@ -17,7 +17,7 @@ use crate::{
         Origin,
         embedding::{self, Translated},
     },
-    upstream::{self, Content, Headers, Json, Refusal, Route},
+    upstream::{self, Answer, Headers, Refusal, Route},
 };
 
 /// The service before the configured upstream.
@@ -34,16 +34,14 @@ impl Embedding {
 
     /// Asks for vectors in base64, and once more for JSON numbers where the model gives no others (models that embed
     /// each token, vLLM 0.33).
-    async fn ask(&self, mut request: EmbeddingRequest, headers: &Headers) -> Result<Json, Error> {
+    async fn ask(&self, mut request: EmbeddingRequest, headers: &Headers) -> Result<Answer, Error> {
         let upstream = &self.backend.upstream;
         embedding::fit(&mut request, upstream.version().await).map_err(Error::TooOld)?;
-        let content = Content::json(&request)?;
-        match upstream.post(Route::EMBEDDINGS, content, headers).await {
+        match upstream.post(Route::EMBEDDINGS, &request, headers).await {
             Err(error) if is_about_encoding(&error) => {
                 request.encoding_format = EncodingFormat::Float;
                 request.endianness = None;
-                let content = Content::json(&request)?;
-                Ok(upstream.post(Route::EMBEDDINGS, content, headers).await?)
+                Ok(upstream.post(Route::EMBEDDINGS, &request, headers).await?)
             }
             answer => Ok(answer?),
         }

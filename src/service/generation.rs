@@ -12,7 +12,7 @@ use crate::{
     openai::request,
     proto::{self, generation_service_server::GenerationService},
     translate::{self, InvalidRequest, Mode, Needs, StreamTranslator, Translated},
-    upstream::{Content, Route},
+    upstream::Route,
 };
 
 /// The service before the configured upstream.
@@ -75,11 +75,10 @@ impl GenerationService for Generation {
                 ..
             } = translated;
             self.check_version(needs).await?;
-            let content = Content::json(&request)?;
             let json = self
                 .backend
                 .upstream
-                .post(route(&request), content, &headers)
+                .post(route(&request), &request, &headers)
                 .await?;
             Ok(translate::response(json.read()?, json.text(), &asked)?)
         };
@@ -104,9 +103,8 @@ impl GenerationService for Generation {
         };
         let open = |(request, needs): (request::Request, _), headers| async move {
             self.check_version(needs).await?;
-            let content = Content::json(&request)?;
             let upstream = &self.backend.upstream;
-            Ok(upstream.stream(route(&request), content, &headers).await?)
+            Ok(upstream.stream(route(&request), &request, &headers).await?)
         };
         self.backend
             .streamed("StreamGenerate", request, translate, open)

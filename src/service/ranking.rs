@@ -8,7 +8,7 @@ use crate::{
     openai::ranking::{RerankRequest, ScoreRequest},
     proto::{self, ranking_service_server::RankingService},
     translate::{Origin, ranking},
-    upstream::{Content, Route},
+    upstream::Route,
 };
 
 /// The service before the configured upstream.
@@ -36,9 +36,8 @@ impl RankingService for Ranking {
             ranking::score_request(message, policy)
         };
         let answer = |request: ScoreRequest, headers| async move {
-            let content = Content::json(&request)?;
             let upstream = &self.backend.upstream;
-            let json = upstream.post(Route::SCORE, content, &headers).await?;
+            let json = upstream.post(Route::SCORE, &request, &headers).await?;
             let n_documents = request.text_2.len();
             Ok(ranking::score_response(json.read()?, n_documents)?)
         };
@@ -57,9 +56,8 @@ impl RankingService for Ranking {
             ranking::rerank_request(message, policy)
         };
         let answer = |request: RerankRequest, headers| async move {
-            let content = Content::json(&request)?;
             let upstream = &self.backend.upstream;
-            let json = upstream.post(Route::RERANK, content, &headers).await?;
+            let json = upstream.post(Route::RERANK, &request, &headers).await?;
             let n_documents = request.documents.len();
             let answer = ranking::rerank_response(json.read()?, n_documents, request.top_n)?;
             Ok(answer)

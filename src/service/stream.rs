@@ -31,9 +31,6 @@ pub(crate) struct Responses<T> {
     timer: Option<Pin<Box<Sleep>>>,
     call: Call,
     state: State,
-    /// Before how many of the next reads the caller may have kept the stream waiting. The transport reads once more when
-    /// it has taken a response, and may then wait for its caller.
-    n_resumed: u8,
 }
 
 /// How far the stream is.
@@ -49,8 +46,7 @@ enum State {
 
 impl<T: ChunkTranslator> Responses<T> {
     /// The responses of an answer that has begun; what was translated of it comes first.
-    pub(super) fn new(mut events: Events, translator: T, call: Call) -> Self {
-        events.pause();
+    pub(super) fn new(events: Events, translator: T, call: Call) -> Self {
         let timer = call.deadline.timer().map(Box::pin);
         // A caller that does not read keeps this from being polled, and its deadline must hold all the same.
         if let Some(timer) = &timer {
@@ -62,16 +58,11 @@ impl<T: ChunkTranslator> Responses<T> {
             timer,
             call,
             state: State::Open,
-            n_resumed: 0,
         }
     }
 
     /// Reads what has arrived; pending only if that is nothing.
     fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        if self.n_resumed > 0 {
-            self.n_resumed -= 1;
-            self.events.resume();
-        }
         let mut read = ready!(self.events.poll_advance(context));
         let (mut n_events, mut n_bytes) = (0, 0);
         loop {
@@ -90,7 +81,6 @@ impl<T: ChunkTranslator> Responses<T> {
             };
             read = next;
         }
-        self.events.pause();
         Poll::Ready(())
     }
 
@@ -112,7 +102,6 @@ impl<T: ChunkTranslator> Responses<T> {
     }
 
     fn count(&mut self, response: &T::Response) {
-        self.n_resumed = 2;
         self.call.observer.responded();
         if T::is_delta(response) {
             self.call.observer.subject.deltas += 1;

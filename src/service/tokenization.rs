@@ -11,7 +11,7 @@ use crate::{
         Origin,
         tokenization::{self, Translated},
     },
-    upstream::{Content, Route},
+    upstream::Route,
 };
 
 /// The service before the configured upstream.
@@ -41,9 +41,10 @@ impl TokenizationService for Tokenization {
                 Ok(translated)
             };
         let answer = |translated: Translated, headers| async move {
-            let content = Content::json(&translated.request)?;
             let upstream = &self.backend.upstream;
-            let json = upstream.post(Route::TOKENIZE, content, &headers).await?;
+            let json = upstream
+                .post(Route::TOKENIZE, &translated.request, &headers)
+                .await?;
             let wants_strings = translated.wants_strings;
             Ok(tokenization::response(json.read()?, wants_strings)?)
         };
@@ -63,9 +64,8 @@ impl TokenizationService for Tokenization {
                 tokenization::detokenize_request(message, policy)
             };
         let answer = |request: DetokenizeRequest, headers| async move {
-            let content = Content::json(&request)?;
             let upstream = &self.backend.upstream;
-            let json = upstream.post(Route::DETOKENIZE, content, &headers).await?;
+            let json = upstream.post(Route::DETOKENIZE, &request, &headers).await?;
             Ok(tokenization::detokenize_response(json.read()?))
         };
         self.backend

@@ -11,7 +11,7 @@ use crate::{
         InvalidRequest, Mode, Origin,
         transcription::{self, Asked, Translator},
     },
-    upstream::{Content, Route},
+    upstream::Route,
 };
 
 /// The service before the configured upstream.
@@ -51,10 +51,9 @@ impl TranscriptionService for Transcription {
             translate(message, Mode::Unary, policy, subject)
         };
         let answer = |(form, asked): (TranscriptionForm, Asked), headers| async move {
-            let content = Content::form(form)?;
             let upstream = &self.backend.upstream;
             let json = upstream
-                .post(Route::TRANSCRIPTIONS, content, &headers)
+                .post_form(Route::TRANSCRIPTIONS, form, &headers)
                 .await?;
             Ok(transcription::response(json.read()?, asked))
         };
@@ -73,10 +72,9 @@ impl TranscriptionService for Transcription {
             Ok((form, Translator::default()))
         };
         let open = |form: TranscriptionForm, headers| async move {
-            let content = Content::form(form)?;
             let upstream = &self.backend.upstream;
             Ok(upstream
-                .stream(Route::TRANSCRIPTIONS, content, &headers)
+                .stream_form(Route::TRANSCRIPTIONS, form, &headers)
                 .await?)
         };
         self.backend

@@ -35,11 +35,6 @@ const IMPURE: &[&str] = &[
 
 const MODULES: &[Module] = &[
     Module {
-        name: "coalesce",
-        may_name: &[],
-        must_not_hold: &["env::", "hyper::", "tonic::", "tracing::"],
-    },
-    Module {
         name: "config",
         may_name: &[],
         must_not_hold: &["tokio::", "tonic::", "hyper::", "tracing::"],
@@ -70,14 +65,7 @@ const MODULES: &[Module] = &[
     },
     Module {
         name: "server",
-        may_name: &[
-            "coalesce",
-            "config",
-            "proto",
-            "service",
-            "telemetry",
-            "upstream",
-        ],
+        may_name: &["config", "proto", "service", "telemetry", "upstream"],
         must_not_hold: &["env::"],
     },
     Module {
@@ -110,7 +98,7 @@ const MODULES: &[Module] = &[
     },
     Module {
         name: "upstream",
-        may_name: &["coalesce", "config", "openai", "sse"],
+        may_name: &["config", "openai", "sse"],
         must_not_hold: &["tonic::", "env::"],
     },
 ];
