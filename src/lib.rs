@@ -11,10 +11,8 @@
 //! - [`sse`]: server-sent events from bytes.
 //! - [`proto`]: the contract, generated.
 //! - [`telemetry`]: the log.
-//! - `coalesce`: sockets whose peers send single bytes.
 //! - [`demo`]: a simulated vLLM, to try all this without a GPU.
 
-mod coalesce;
 pub mod config;
 pub mod demo;
 mod openai;

@@ -1,8 +1,7 @@
 //! Server-sent events from bytes, by the [HTML standard].
 //!
 //! Only the `data` of an event is kept: vLLM 0.33 uses no other field on the routes that are called here. The decoder
-//! does no I/O, takes time linear in its input, and holds at most one event beside what was pushed last. It does not
-//! check UTF-8, which can only be done on a whole event.
+//! does no I/O and takes time linear in its input. It does not check UTF-8, which can only be done on a whole event.
 //!
 //! [HTML standard]: https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation
 
@@ -10,30 +9,23 @@ use std::ops::Range;
 
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
-/// A carriage return and a line feed.
-const LONGEST_LINE_END: usize = 2;
-
-/// A buffer of that size is kept by a stream which waits: some events.
-const KEPT_BYTES: usize = 4096;
-
-/// A buffer of that size is kept while the next event may not be asked for: a read of a socket.
-const MOST_KEPT_BYTES: usize = 16 << 10;
+/// A larger buffer is not kept by a stream that waits.
+const MAX_KEPT_BYTES: usize = 16 << 10;
 
 /// Finds events in the bytes of a stream.
 ///
 /// [`push`](Self::push) bytes, then [`advance`](Self::advance) while it finds events.
 #[derive(Debug)]
 pub(crate) struct Decoder {
-    /// What was pushed, from the event's first `data` line on.
+    /// What was pushed and is not read yet, after what was read since the last push.
     buffer: Vec<u8>,
     /// Where the next line begins.
     position: usize,
     /// Up to where no line end was found.
     searched: usize,
-    /// The event so far.
+    /// The event's `data` so far: its lines, joined by line feeds.
+    data: Vec<u8>,
     event: Event,
-    /// Whether the event is whole and has been given out.
-    is_whole: bool,
     /// The last line ended with a carriage return, so that a line feed belongs to it.
     skips_line_feed: bool,
     /// Nothing was read yet, so that a byte order mark may come.
@@ -41,20 +33,24 @@ pub(crate) struct Decoder {
     max_event_bytes: usize,
 }
 
-/// The `data` of an event.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Event {
     /// No `data` line yet.
     Empty,
-    /// One line, which stands in the buffer.
-    Line(Range<usize>),
-    /// Several lines, joined by line feeds.
-    Lines(Vec<u8>),
+    /// A `data` line has come.
+    Begun,
+    /// The event has ended, and was given out.
+    Whole,
 }
 
-/// An event, or a line, is larger than the limit.
+/// Why a stream cannot be read on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct TooLarge;
+pub(crate) enum Fault {
+    /// An event, or a line, is larger than the limit.
+    TooLarge,
+    /// A byte order mark before a `data` line in mid-stream, which the standard would drop with its line.
+    ByteOrderMark,
+}
 
 // === impl Decoder ===
 
@@ -65,8 +61,8 @@ impl Decoder {
             buffer: Vec::new(),
             position: 0,
             searched: 0,
+            data: Vec::new(),
             event: Event::Empty,
-            is_whole: false,
             skips_line_feed: false,
             at_start: true,
             max_event_bytes,
@@ -75,59 +71,33 @@ impl Decoder {
 
     /// Adds bytes, cut anywhere.
     pub(crate) fn push(&mut self, bytes: &[u8]) {
-        self.release();
-        self.detach();
-        self.discard();
+        self.buffer.drain(..self.position);
+        self.searched -= self.position;
+        self.position = 0;
         self.buffer.extend_from_slice(bytes);
     }
 
-    /// Drops what was read and is not of an event that is still to come.
-    fn discard(&mut self) {
-        let keep = match &self.event {
-            Event::Line(line) => line.start,
-            Event::Empty | Event::Lines(_) => self.position,
-        };
-        if keep > 0 {
-            self.buffer.drain(..keep);
-            self.position -= keep;
-            self.searched -= keep;
-            if let Event::Line(line) = &mut self.event {
-                *line = line.start - keep..line.end - keep;
-            }
-        }
-    }
-
-    /// Forgets the event, and gives back what a large one took: its reader may not come back for long.
-    pub(crate) fn compact(&mut self) {
-        self.release();
-        if self.buffer.capacity() > MOST_KEPT_BYTES {
-            self.discard();
-            self.buffer.shrink_to_fit();
-        }
-    }
-
-    /// Gives back memory that a stream which waits does not need.
+    /// Frees large buffers that hold nothing; the event is forgotten.
     pub(crate) fn shrink(&mut self) {
         self.release();
-        let is_read = self.position == self.buffer.len() && matches!(self.event, Event::Empty);
-        if is_read && self.buffer.capacity() > KEPT_BYTES {
-            self.buffer = Vec::new();
-            self.position = 0;
-            self.searched = 0;
+        if self.buffer.capacity() > MAX_KEPT_BYTES {
+            self.push(&[]);
+            self.buffer.shrink_to(MAX_KEPT_BYTES);
+        }
+        if self.data.capacity() > MAX_KEPT_BYTES {
+            self.data.shrink_to(MAX_KEPT_BYTES);
         }
     }
 
     /// Goes to the next event; false if more bytes are needed for it.
-    pub(crate) fn advance(&mut self) -> Result<bool, TooLarge> {
+    pub(crate) fn advance(&mut self) -> Result<bool, Fault> {
         self.release();
         while let Some(line) = self.next_line()? {
-            if line.is_empty() {
-                if !matches!(self.event, Event::Empty) {
-                    self.is_whole = true;
-                    return Ok(true);
-                }
-            } else {
-                self.take(line)?;
+            if !line.is_empty() {
+                self.add(line)?;
+            } else if self.event == Event::Begun {
+                self.event = Event::Whole;
+                return Ok(true);
             }
         }
         Ok(false)
@@ -135,40 +105,25 @@ impl Decoder {
 
     /// The `data` of the event that [`advance`](Self::advance) went to; empty where there is none.
     pub(crate) fn data(&self) -> &[u8] {
-        match &self.event {
-            Event::Line(line) => self.buffer.get(line.clone()).unwrap_or_default(),
-            Event::Lines(lines) => lines,
-            Event::Empty => &[],
-        }
+        &self.data
     }
 
     /// Whether the stream would be cut within an event if it ended here.
     pub(crate) fn is_mid_event(&self) -> bool {
         let unread = self.buffer.get(self.position..).unwrap_or_default();
-        let in_event = !self.is_whole && !matches!(self.event, Event::Empty);
-        in_event || unread.iter().any(|byte| !matches!(byte, b'\n' | b'\r'))
-    }
-
-    /// Copies the event's one line where other lines came after it, which would have to be kept with it.
-    fn detach(&mut self) {
-        if let Event::Line(line) = &self.event
-            && self.position > line.end + LONGEST_LINE_END
-        {
-            let line = self.buffer.get(line.clone()).unwrap_or_default();
-            self.event = Event::Lines(line.to_vec());
-        }
+        self.event == Event::Begun || unread.iter().any(|byte| !matches!(byte, b'\n' | b'\r'))
     }
 
     /// Forgets the event that was given out.
     fn release(&mut self) {
-        if self.is_whole {
+        if self.event == Event::Whole {
             self.event = Event::Empty;
-            self.is_whole = false;
+            self.data.clear();
         }
     }
 
     /// The next whole line, without its end.
-    fn next_line(&mut self) -> Result<Option<Range<usize>>, TooLarge> {
+    fn next_line(&mut self) -> Result<Option<Range<usize>>, Fault> {
         if self.skips_line_feed && self.position < self.buffer.len() {
             self.skips_line_feed = false;
             if self.buffer.get(self.position) == Some(&b'\n') {
@@ -182,9 +137,10 @@ impl Decoder {
         let unsearched = self.buffer.get(self.searched..).unwrap_or_default();
         let Some(found) = memchr::memchr2(b'\n', b'\r', unsearched) else {
             self.searched = self.buffer.len();
-            let line_bytes = self.searched - self.position;
-            return if line_bytes > self.max_line_bytes() {
-                Err(TooLarge)
+            // A line may hold an event and its field's name.
+            let max_line_bytes = self.max_event_bytes.saturating_add(b"data: ".len());
+            return if self.searched - self.position > max_line_bytes {
+                Err(Fault::TooLarge)
             } else {
                 Ok(None)
             };
@@ -197,7 +153,7 @@ impl Decoder {
         Ok(Some(line))
     }
 
-    /// Skips a byte order mark; false if it cannot be told yet whether there is one.
+    /// Skips a byte order mark; false if more bytes are needed to know whether there is one.
     fn skip_byte_order_mark(&mut self) -> bool {
         if self.buffer.starts_with(BYTE_ORDER_MARK) {
             self.position = BYTE_ORDER_MARK.len();
@@ -210,42 +166,29 @@ impl Decoder {
     }
 
     /// Adds a line to the event if it is a `data` line.
-    fn take(&mut self, line: Range<usize>) -> Result<(), TooLarge> {
-        let Some(value) = data_value(self.buffer.get(line.clone()).unwrap_or_default()) else {
-            return Ok(());
+    fn add(&mut self, line: Range<usize>) -> Result<(), Fault> {
+        let line = self.buffer.get(line).unwrap_or_default();
+        let Some(value) = data_value(line) else {
+            let unmarked = line.strip_prefix(BYTE_ORDER_MARK).and_then(data_value);
+            return unmarked.map_or(Ok(()), |_value| Err(Fault::ByteOrderMark));
         };
-        let value = line.start + value..line.end;
-        let event_bytes = self.data().len() + value.len();
-        if event_bytes > self.max_event_bytes {
-            return Err(TooLarge);
+        if self.data.len() + value.len() > self.max_event_bytes {
+            return Err(Fault::TooLarge);
         }
-        let bytes = self.buffer.get(value.clone()).unwrap_or_default();
-        match &mut self.event {
-            Event::Empty => self.event = Event::Line(value),
-            Event::Line(first) => {
-                let first = self.buffer.get(first.clone()).unwrap_or_default();
-                self.event = Event::Lines([first, bytes].join(&b'\n'));
-            }
-            Event::Lines(lines) => {
-                lines.push(b'\n');
-                lines.extend_from_slice(bytes);
-            }
+        if self.event == Event::Begun {
+            self.data.push(b'\n');
         }
+        self.data.extend_from_slice(value);
+        self.event = Event::Begun;
         Ok(())
-    }
-
-    /// A line may hold an event and its field's name.
-    fn max_line_bytes(&self) -> usize {
-        self.max_event_bytes.saturating_add(b"data: ".len())
     }
 }
 
-/// Where the value of a `data` line begins; `None` for another field or a comment.
-fn data_value(line: &[u8]) -> Option<usize> {
+/// The value of a `data` line; `None` for another field or a comment.
+fn data_value(line: &[u8]) -> Option<&[u8]> {
     match line.strip_prefix(b"data")? {
-        [] => Some(4),
-        [b':', b' ', ..] => Some(6),
-        [b':', ..] => Some(5),
+        [] => Some(&[]),
+        [b':', b' ', value @ ..] | [b':', value @ ..] => Some(value),
         _ => None,
     }
 }
@@ -255,7 +198,7 @@ mod tests {
     use super::*;
 
     /// All events of a stream that comes in these pieces, and whether it ends within one.
-    fn decode(pieces: &[&[u8]], limit: usize) -> Result<(Vec<String>, bool), TooLarge> {
+    fn decode(pieces: &[&[u8]], limit: usize) -> Result<(Vec<String>, bool), Fault> {
         let mut decoder = Decoder::new(limit);
         let mut events = Vec::new();
         for piece in pieces {
@@ -308,7 +251,8 @@ mod tests {
         check(b"database: a\n\ndata: b\n\n", &["b"]);
         check(b"data\n\n", &[""]);
         check(b"\xEF\xBB\xBFdata: a\n\n", &["a"]);
-        check(b"data: a\n\n\xEF\xBB\xBFdata: b\n\n", &["a"]);
+        check(b"\xEF\xBB\xBF\n\ndata: a\n\n", &["a"]);
+        check(b"data: a\n\n\xEF\xBB\xBFevent: b\n\n", &["a"]);
         check("data: é😀\u{2028}x\n\n".as_bytes(), &["é😀\u{2028}x"]);
         check(b"data: a\n\ndata: unfinished\n", &["a"]);
         check(b"data: a\n\ndata: unfin", &["a"]);
@@ -387,8 +331,23 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_that_waits_between_events_holds_no_large_buffer() {
-        let long = "x".repeat(20_000);
+    fn a_byte_order_mark_in_mid_stream_is_a_fault() {
+        for line in ["data: b", "data:b", "data"] {
+            for before in [
+                "data: a\n\n\u{feff}",
+                "\u{feff}\u{feff}",
+                "data: a\n\u{feff}",
+            ] {
+                let stream = format!("{before}{line}\n\n");
+                let pieces: Vec<&[u8]> = stream.as_bytes().chunks(1).collect();
+                assert_eq!(decode(&pieces, 64), Err(Fault::ByteOrderMark), "{stream:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_stream_that_waits_holds_no_large_buffer() {
+        let long = "x".repeat(100_000);
         let event = format!("data: {long}\n\n");
         let rows = [
             ("between events", event.clone(), None),
@@ -401,7 +360,9 @@ mod tests {
             decoder.push(stream.as_bytes());
             while decoder.advance() == Ok(true) {}
             decoder.shrink();
-            assert_eq!(decoder.buffer.capacity() == 0, begun.is_none(), "{row}");
+            let held = decoder.buffer.capacity() + decoder.data.capacity();
+            let is_small = held <= 2 * MAX_KEPT_BYTES;
+            assert_eq!(is_small, row != "in a long event", "{row}: {held}");
             decoder.push(b"\n\ndata: b\n\n");
             for expected in begun.into_iter().chain(["b"]) {
                 assert_eq!(decoder.advance(), Ok(true), "{row}");
@@ -409,57 +370,5 @@ mod tests {
             }
             assert_eq!(decoder.advance(), Ok(false), "{row}");
         }
-    }
-
-    #[test]
-    fn a_large_event_that_was_read_is_not_kept() {
-        let mut decoder = Decoder::new(1 << 20);
-        let large = "x".repeat(100_000);
-        for rest in ["", "data: b", "data: b\ndata: c", "data: b\n\n"] {
-            decoder.push(format!("data: {large}\n\n{rest}").as_bytes());
-            assert_eq!(decoder.advance(), Ok(true));
-            assert_eq!(decoder.data(), large.as_bytes());
-            decoder.compact();
-            assert!(decoder.buffer.capacity() < 1000, "{rest:?}");
-            assert!(decoder.data().is_empty());
-            decoder.push(b"\n\ndata: end\n\n");
-            let mut events = Vec::new();
-            while decoder.advance() == Ok(true) {
-                events.push(String::from_utf8_lossy(decoder.data()).into_owned());
-            }
-            let last = rest.replace("data: ", "").trim_end().to_owned();
-            let expected = [last, "end".to_owned()];
-            let expected = if rest.is_empty() {
-                &expected[1..]
-            } else {
-                &expected[..]
-            };
-            assert_eq!(events, expected, "{rest:?}");
-        }
-    }
-
-    #[test]
-    fn a_large_event_of_many_lines_that_was_read_is_not_kept() {
-        let mut decoder = Decoder::new(1 << 20);
-        for _ in 0..200 {
-            decoder.push(format!("data: {}\n", "x".repeat(3_000)).as_bytes());
-            assert_eq!(decoder.advance(), Ok(false));
-        }
-        decoder.push(b"\n");
-        assert_eq!(decoder.advance(), Ok(true));
-        decoder.compact();
-        assert!(matches!(decoder.event, Event::Empty));
-    }
-
-    #[test]
-    fn a_large_event_is_kept_until_it_was_read() {
-        let mut decoder = Decoder::new(1 << 20);
-        let large = "x".repeat(100_000);
-        decoder.push(format!("data: {large}").as_bytes());
-        assert_eq!(decoder.advance(), Ok(false));
-        decoder.compact();
-        decoder.push(b"\n\n");
-        assert_eq!(decoder.advance(), Ok(true));
-        assert_eq!(decoder.data(), large.as_bytes());
     }
 }

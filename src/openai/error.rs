@@ -75,6 +75,18 @@ impl ErrorBody {
         }
     }
 
+    /// The error that an answer holds, whatever stands beside it; fails where the answer is no JSON object.
+    pub(crate) fn find(answer: &str) -> serde_json::Result<Option<Self>> {
+        let envelope: Envelope<'_> = serde_json::from_str(answer)?;
+        Ok(match envelope.error {
+            Some(error) => Some(Self::read_error(error.get())),
+            None if envelope.object.as_deref() == Some("error") => {
+                Some(Self::read_fields(answer.as_bytes()))
+            }
+            None => None,
+        })
+    }
+
     /// Reads the value of an `error` member.
     pub(crate) fn read_error(json: &str) -> Self {
         match serde_json::from_str::<String>(json) {

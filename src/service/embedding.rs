@@ -10,7 +10,7 @@ use crate::{
     },
     proto::{self, embedding_service_server::EmbeddingService},
     translate::{Origin, embedding},
-    upstream::{self, Content, Json, Refusal, Route},
+    upstream::{self, Answer, Refusal, Route},
 };
 
 #[tonic::async_trait]
@@ -34,21 +34,23 @@ impl EmbeddingService for Adapter {
 impl Adapter {
     /// Asks for vectors in base64, and once more for JSON numbers where the model gives no others (models that embed
     /// each token, vLLM 0.33).
-    async fn embeddings(&self, mut request: EmbeddingRequest, call: &Call) -> Result<Json, Error> {
+    async fn embeddings(
+        &self,
+        mut request: EmbeddingRequest,
+        call: &Call,
+    ) -> Result<Answer, Error> {
         embedding::fit(&mut request, self.upstream.version().await).map_err(Error::TooOld)?;
-        let content = Content::json(&request)?;
         match self
             .upstream
-            .post(Route::EMBEDDINGS, content, call.headers())
+            .post(Route::EMBEDDINGS, &request, call.headers())
             .await
         {
             Err(error) if is_about_encoding(&error) => {
                 request.encoding_format = EncodingFormat::Float;
                 request.endianness = None;
-                let content = Content::json(&request)?;
                 Ok(self
                     .upstream
-                    .post(Route::EMBEDDINGS, content, call.headers())
+                    .post(Route::EMBEDDINGS, &request, call.headers())
                     .await?)
             }
             answer => Ok(answer?),

@@ -13,7 +13,7 @@ use crate::{
     openai::request,
     proto::{self, generation_service_server::GenerationService},
     translate::{self, Mode, Needs, StreamTranslator, Translated},
-    upstream::{Content, Route},
+    upstream::Route,
 };
 
 #[tonic::async_trait]
@@ -28,9 +28,11 @@ impl GenerationService for Adapter {
         let answer = async {
             let translated = self.translate(message, Mode::Unary, &call)?;
             self.check_version(translated.needs).await?;
-            let content = Content::json(&translated.request)?;
             let route = route(&translated.request);
-            let answer = self.upstream.post(route, content, call.headers()).await?;
+            let answer = self
+                .upstream
+                .post(route, &translated.request, call.headers())
+                .await?;
             let (response, asked) = (answer.read()?, &translated.asked);
             Ok(translate::response(response, answer.text(), asked)?)
         };
@@ -45,9 +47,11 @@ impl GenerationService for Adapter {
         let opened = async {
             let translated = self.translate(message, Mode::Stream, &call)?;
             self.check_version(translated.needs).await?;
-            let content = Content::json(&translated.request)?;
             let route = route(&translated.request);
-            let events = self.upstream.stream(route, content, call.headers()).await?;
+            let events = self
+                .upstream
+                .stream(route, &translated.request, call.headers())
+                .await?;
             let request_id = call.id().as_str().to_owned();
             Ok((events, StreamTranslator::new(translated.asked, request_id)))
         };

@@ -6,7 +6,7 @@ use super::{Adapter, call::Call, unary};
 use crate::{
     proto::{self, ranking_service_server::RankingService},
     translate::{Origin, ranking},
-    upstream::{Content, Route},
+    upstream::Route,
 };
 
 #[tonic::async_trait]
@@ -20,10 +20,9 @@ impl RankingService for Adapter {
             call.set_model(&message.model);
             call.set_origin(Origin::Score);
             let request = ranking::score_request(message, &self.policy)?;
-            let content = Content::json(&request)?;
             let answer = self
                 .upstream
-                .post(Route::SCORE, content, call.headers())
+                .post(Route::SCORE, &request, call.headers())
                 .await?;
             let n_documents = request.text_2.len();
             Ok(ranking::score_response(answer.read()?, n_documents)?)
@@ -40,10 +39,9 @@ impl RankingService for Adapter {
             call.set_model(&message.model);
             call.set_origin(Origin::Rerank);
             let request = ranking::rerank_request(message, &self.policy)?;
-            let content = Content::json(&request)?;
             let answer = self
                 .upstream
-                .post(Route::RERANK, content, call.headers())
+                .post(Route::RERANK, &request, call.headers())
                 .await?;
             let n_documents = request.documents.len();
             let response = ranking::rerank_response(answer.read()?, n_documents, request.top_n)?;

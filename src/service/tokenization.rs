@@ -6,7 +6,7 @@ use super::{Adapter, call::Call, unary};
 use crate::{
     proto::{self, tokenization_service_server::TokenizationService},
     translate::{Origin, tokenization},
-    upstream::{Content, Route},
+    upstream::Route,
 };
 
 #[tonic::async_trait]
@@ -20,10 +20,9 @@ impl TokenizationService for Adapter {
             call.set_model(&message.model);
             let translated = tokenization::request(message, &self.policy)?;
             call.set_origin(Origin::Tokenization(translated.input));
-            let content = Content::json(&translated.request)?;
             let answer = self
                 .upstream
-                .post(Route::TOKENIZE, content, call.headers())
+                .post(Route::TOKENIZE, &translated.request, call.headers())
                 .await?;
             let wants_strings = translated.wants_strings;
             Ok(tokenization::response(answer.read()?, wants_strings)?)
@@ -40,10 +39,9 @@ impl TokenizationService for Adapter {
             call.set_model(&message.model);
             call.set_origin(Origin::Detokenization);
             let request = tokenization::detokenize_request(message, &self.policy)?;
-            let content = Content::json(&request)?;
             let answer = self
                 .upstream
-                .post(Route::DETOKENIZE, content, call.headers())
+                .post(Route::DETOKENIZE, &request, call.headers())
                 .await?;
             Ok(tokenization::detokenize_response(answer.read()?))
         };

@@ -16,7 +16,7 @@ use crate::{
         Mode, Origin,
         transcription::{self, Asked, Translator},
     },
-    upstream::{Content, Route},
+    upstream::Route,
 };
 
 #[tonic::async_trait]
@@ -30,10 +30,10 @@ impl TranscriptionService for Adapter {
         let (call, message) = Call::parts(request);
         let answer = async {
             let asked = Asked::of(&message);
-            let content = Content::form(self.form(message, Mode::Unary, &call)?)?;
+            let form = self.form(message, Mode::Unary, &call)?;
             let answer = self
                 .upstream
-                .post(Route::TRANSCRIPTIONS, content, call.headers())
+                .post_form(Route::TRANSCRIPTIONS, form, call.headers())
                 .await?;
             Ok(transcription::response(answer.read()?, asked))
         };
@@ -46,10 +46,10 @@ impl TranscriptionService for Adapter {
     ) -> Result<Response<Self::StreamTranscribeStream>, Status> {
         let (call, message) = Call::parts(request);
         let opened = async {
-            let content = Content::form(self.form(message, Mode::Stream, &call)?)?;
+            let form = self.form(message, Mode::Stream, &call)?;
             let events = self
                 .upstream
-                .stream(Route::TRANSCRIPTIONS, content, call.headers())
+                .stream_form(Route::TRANSCRIPTIONS, form, call.headers())
                 .await?;
             Ok((events, Translator::default()))
         };

@@ -1,9 +1,11 @@
 //! What can go wrong between the adapter and its upstream.
 
-use std::{error::Error as StdError, fmt, io, time::Duration};
+use std::{error::Error as StdError, fmt, io, iter, time::Duration};
 
-use super::http1::{self, BoxError, ReadError, SendError};
 use crate::openai::error::ErrorBody;
+
+/// The error of a library.
+pub(super) type BoxError = Box<dyn StdError + Send + Sync>;
 
 /// What happened; which status it gets is not decided here.
 #[derive(Debug, thiserror::Error)]
@@ -21,13 +23,13 @@ pub(crate) enum Error {
     #[error("the upstream closed the connection before it answered")]
     Reset {
         #[source]
-        error: io::Error,
+        error: BoxError,
         /// The time since the request began to be sent.
         after: Duration,
     },
     /// The answer began and was cut.
     #[error("the upstream's answer was cut off")]
-    Truncated(#[source] Option<io::Error>),
+    Truncated(#[source] Option<BoxError>),
     /// The upstream answered with an error, as a status or as an event of a stream.
     #[error("the upstream answered with an error: {0}")]
     Refused(Refusal),
@@ -63,11 +65,17 @@ pub(crate) struct Refusal {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Malformed {
     #[error("malformed HTTP")]
-    Http(#[source] http1::Malformed),
+    Http(#[source] BoxError),
+    #[error("an upgrade that was not asked for")]
+    Upgrade,
     #[error("content type {0:?}")]
     ContentType(String),
-    #[error("content encoding {0:?}, which was not asked for")]
-    ContentEncoding(String),
+    #[error("a content encoding, which was not asked for")]
+    ContentEncoding,
+    #[error("the answer to another request")]
+    ForeignAnswer,
+    #[error("a byte order mark within an event stream")]
+    ByteOrderMark,
     #[error("text that is not UTF-8")]
     Utf8,
     #[error("malformed JSON, {0}")]
@@ -140,36 +148,42 @@ fn identifier(text: &str) -> &str {
 // === impl Error ===
 
 impl Error {
-    /// Sorts a failure to connect.
+    /// A failure to connect.
     pub(super) fn from_connect(error: BoxError) -> Self {
         // The type of the connector's error is private; that this is its text is shown in `tests/it`.
-        if error.to_string() == "dns error" {
+        if chain(error.as_ref()).any(|cause| cause.to_string() == "dns error") {
             Self::Dns(error)
-        } else if is_of_tls(error.as_ref()) {
+        } else if chain(error.as_ref()).any(|cause| cause.is::<rustls::Error>()) {
             Self::Tls(error)
         } else {
             Self::Connect(error)
         }
     }
 
-    /// Sorts a failure to send a request or to read the head of its answer.
-    pub(super) fn from_send(failure: SendError) -> Self {
-        let SendError {
-            error,
-            is_answered,
-            after,
-        } = failure;
-        match error {
-            ReadError::Lost(error) if !is_answered => Self::Reset { error, after },
-            ReadError::Lost(_) | ReadError::Malformed(_) => Self::from_body(error),
+    /// A failure to send a request or to read the head of its answer.
+    pub(super) fn from_head(error: BoxError, is_answered: bool, after: Duration) -> Self {
+        if is_answered || is_malformed(error.as_ref()) {
+            Self::from_body(error)
+        } else {
+            Self::Reset { error, after }
         }
     }
 
-    /// Sorts a failure to read the body of an answer.
-    pub(super) fn from_body(error: ReadError) -> Self {
-        match error {
-            ReadError::Lost(error) => Self::Truncated(Some(error)),
-            ReadError::Malformed(fault) => Self::Protocol(Malformed::Http(fault)),
+    /// A failure to read the body of an answer.
+    pub(super) fn from_body(error: BoxError) -> Self {
+        if is_malformed(error.as_ref()) {
+            Self::Protocol(Malformed::Http(error))
+        } else {
+            Self::Truncated(Some(error))
+        }
+    }
+
+    /// A failure to read JSON. One that ends too early was cut.
+    pub(super) fn from_json(error: serde_json::Error) -> Self {
+        if error.is_eof() {
+            Self::Truncated(None)
+        } else {
+            Self::Protocol(Malformed::Json(error.into()))
         }
     }
 
@@ -187,13 +201,31 @@ impl Error {
     }
 }
 
-/// Whether rustls gave the error, which stands in I/O errors; those do not tell of it by `source`.
-fn is_of_tls(error: &(dyn StdError + 'static)) -> bool {
-    let inner = error
-        .downcast_ref::<io::Error>()
-        .and_then(io::Error::get_ref);
-    match inner {
-        Some(inner) => is_of_tls(inner),
-        None => error.is::<rustls::Error>(),
-    }
+/// An error and its causes. An I/O error leaves the one that it holds out of its `source`.
+fn chain<'a>(
+    error: &'a (dyn StdError + 'static),
+) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+    iter::successors(Some(error), |&error| {
+        let held = error
+            .downcast_ref::<io::Error>()
+            .and_then(io::Error::get_ref);
+        held.map_or_else(|| error.source(), |held| Some(held))
+    })
+}
+
+/// Whether what came is not HTTP; hyper reports a malformed chunk as invalid input or data.
+fn is_malformed(error: &(dyn StdError + 'static)) -> bool {
+    let is_invalid = |cause: &(dyn StdError + 'static)| {
+        cause
+            .downcast_ref::<hyper::Error>()
+            .is_some_and(hyper::Error::is_parse)
+            || cause.downcast_ref::<io::Error>().is_some_and(|error| {
+                matches!(
+                    error.kind(),
+                    io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData
+                )
+            })
+    };
+    // What TLS cannot read was lost below HTTP.
+    chain(error).any(is_invalid) && !chain(error).any(|cause| cause.is::<rustls::Error>())
 }

@@ -11,34 +11,34 @@ use std::{
 use tokio::time::{Instant, Sleep};
 
 use super::{
+    body::Body,
     error::{Error, Malformed},
-    pool::Body,
 };
 use crate::{
     openai::{chunk::Chunk, error::ErrorBody},
-    sse::{Decoder, TooLarge},
+    sse::{Decoder, Fault},
 };
 
 /// vLLM's last event (vLLM 0.6 to 0.33), also after an error: it is proof of a whole stream, not of success.
 const DONE: &[u8] = b"[DONE]";
 
 /// The events of one streamed answer. Dropping it closes the connection.
+#[derive(Debug)]
 pub(crate) struct Events {
     body: Body,
     decoder: Decoder,
     silence: Silence,
-    /// Why no more comes, which is told after the events that came before.
-    fault: Option<Error>,
     max_event_bytes: usize,
 }
 
-/// The longest silence between two events, by one timer for the whole stream.
+/// The time without an event, by one timer for the whole stream.
+#[derive(Default)]
 struct Silence {
     limit: Option<Duration>,
-    /// Whether an event has come: vLLM sends the head before the prefill, which may be long.
-    has_begun: bool,
-    /// Since when the next event has been waited for.
+    /// Since when the next event is waited for.
     since: Option<Instant>,
+    /// Whether the limit was extended, since bytes came that may be the start of an event.
+    is_extended: bool,
     timer: Option<Pin<Box<Sleep>>>,
 }
 
@@ -46,67 +46,52 @@ struct Silence {
 
 impl Events {
     /// The events of a body, before its first.
-    pub(super) fn new(body: Body, max_event_bytes: usize, idle: Option<Duration>) -> Self {
+    pub(super) fn new(body: Body, max_event_bytes: usize) -> Self {
         Self {
             body,
             decoder: Decoder::new(max_event_bytes),
-            silence: Silence {
-                limit: idle,
-                has_begun: false,
-                since: None,
-                timer: None,
-            },
-            fault: None,
+            silence: Silence::default(),
             max_event_bytes,
         }
+    }
+
+    /// Limits the time between two events from here on: vLLM sends the head before the prefill, which may be long.
+    pub(super) fn limit_silence(&mut self, limit: Option<Duration>) {
+        self.silence.limit = limit;
     }
 
     /// Goes to the next event; false at `[DONE]`, after which nothing is read.
     ///
     /// Safe to cancel: what was read is kept.
     pub(crate) async fn advance(&mut self) -> Result<bool, Error> {
-        poll_fn(|context| self.poll_advance(context)).await
-    }
-
-    /// Whoever reads comes back after a time in which it may not have read, which is no silence of the upstream.
-    pub(crate) fn resume(&mut self) {
-        self.silence.since = None;
-    }
-
-    /// Whoever reads may now not come back for long; the event is forgotten.
-    pub(crate) fn pause(&mut self) {
-        self.decoder.compact();
+        poll_fn(|cx| self.poll_advance(cx)).await
     }
 
     /// As [`advance`](Self::advance).
-    pub(crate) fn poll_advance(&mut self, context: &mut Context<'_>) -> Poll<Result<bool, Error>> {
+    pub(crate) fn poll_advance(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, Error>> {
         let mut has_read = false;
         loop {
             if let Some(is_open) = self.advance_read()? {
                 return Poll::Ready(Ok(is_open));
             }
-            if let Some(fault) = self.fault.take() {
-                return Poll::Ready(Err(fault));
-            }
-            // Where bytes without an event always come, the body is never pending.
-            if has_read && let Some(limit) = self.silence.is_over() {
+            // Bytes without an event may come for ever, so that the body is never pending.
+            if has_read && let Some(limit) = self.silence.elapsed(has_read) {
                 return Poll::Ready(Err(Error::Stalled(limit)));
             }
-            let decoder = &mut self.decoder;
-            match self.body.poll_read(context, |data| decoder.push(data)) {
-                Poll::Ready(Ok(true)) => has_read = true,
-                Poll::Ready(Err(error)) => self.fault = Some(Error::from_body(error)),
-                Poll::Ready(Ok(false)) => {
-                    tracing::debug!(
-                        mid_event = self.decoder.is_mid_event(),
-                        "the stream ended without [DONE]"
-                    );
+            match self.body.poll_data(cx)? {
+                Poll::Ready(Some(data)) => {
+                    self.decoder.push(&data);
+                    has_read = true;
+                }
+                Poll::Ready(None) => {
+                    let mid_event = self.decoder.is_mid_event();
+                    tracing::debug!(mid_event, "the stream ended without [DONE]");
                     return Poll::Ready(Err(Error::Truncated(None)));
                 }
                 Poll::Pending => {
                     self.decoder.shrink();
-                    let limit = ready!(self.silence.poll(context));
-                    return Poll::Ready(Err(Error::Stalled(limit)));
+                    let stalled = self.silence.poll(has_read, cx);
+                    return stalled.map(|limit| Err(Error::Stalled(limit)));
                 }
             }
         }
@@ -117,7 +102,7 @@ impl Events {
         while self
             .decoder
             .advance()
-            .map_err(|TooLarge| self.too_large())?
+            .map_err(|fault| self.broken_by(fault))?
         {
             let data = self.decoder.data();
             if data.is_empty() {
@@ -127,7 +112,7 @@ impl Events {
             if is_done && !self.decoder.is_mid_event() {
                 self.body.release();
             }
-            self.silence.broken();
+            self.silence.end();
             return Ok(Some(!is_done));
         }
         Ok(None)
@@ -139,37 +124,38 @@ impl Events {
             .map_err(|_invalid| Error::Protocol(Malformed::Utf8))
     }
 
-    /// The event as a chunk; an event that tells of an error is that error, and one without choices or usage is none.
+    /// The event as a chunk; an event that holds an error is that error, and one without choices or usage is none.
     pub(crate) fn chunk(&self) -> Result<Chunk<'_>, Error> {
         let data = self.data()?;
         let chunk: Chunk<'_> = serde_json::from_str(data)
             .map_err(|error| Error::Protocol(Malformed::Json(error.into())))?;
-        match chunk.error {
-            Some(error) => Err(Error::from_error_body(ErrorBody::read_error(error.get()))),
-            None if chunk.choices.is_none() => match ErrorBody::read(data.as_bytes()) {
-                ErrorBody::Foreign if chunk.usage.is_some() => Ok(chunk),
-                ErrorBody::Foreign => Err(Error::Protocol(Malformed::NoChunk)),
-                told @ (ErrorBody::Engine(_) | ErrorBody::Gate(_) | ErrorBody::Detail) => {
-                    Err(Error::from_error_body(told))
-                }
+        if let Some(error) = chunk.error {
+            return Err(Error::from_error_body(ErrorBody::read_error(error.get())));
+        }
+        if chunk
+            .choices
+            .as_ref()
+            .is_some_and(|choices| !choices.is_empty())
+        {
+            return Ok(chunk);
+        }
+        match ErrorBody::read(data.as_bytes()) {
+            ErrorBody::Foreign if chunk.choices.is_some() || chunk.usage.is_some() => Ok(chunk),
+            ErrorBody::Foreign => Err(Error::Protocol(Malformed::NoChunk)),
+            error @ (ErrorBody::Engine(_) | ErrorBody::Gate(_) | ErrorBody::Detail) => {
+                Err(Error::from_error_body(error))
+            }
+        }
+    }
+
+    fn broken_by(&self, fault: Fault) -> Error {
+        match fault {
+            Fault::TooLarge => Error::TooLarge {
+                what: "event",
+                limit: self.max_event_bytes,
             },
-            None => Ok(chunk),
+            Fault::ByteOrderMark => Error::Protocol(Malformed::ByteOrderMark),
         }
-    }
-
-    fn too_large(&self) -> Error {
-        Error::TooLarge {
-            what: "event",
-            limit: self.max_event_bytes,
-        }
-    }
-}
-
-impl fmt::Debug for Events {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Events")
-            .field("decoder", &self.decoder)
-            .finish_non_exhaustive()
     }
 }
 
@@ -177,99 +163,172 @@ impl fmt::Debug for Events {
 
 impl Silence {
     /// An event came.
-    fn broken(&mut self) {
-        self.has_begun = true;
+    fn end(&mut self) {
         self.since = None;
+        self.is_extended = false;
     }
 
-    /// Since when the next event is waited for, which is from the first time that this is asked.
-    fn since(&mut self) -> Option<(Duration, Instant)> {
-        let limit = self.limit.filter(|_limit| self.has_begun)?;
-        Some((limit, *self.since.get_or_insert_with(Instant::now)))
+    /// The limit, once it has passed without an event.
+    ///
+    /// A caller who reads slowly may find the start of an event long after it came, and its rest still waits to be
+    /// sent: where bytes have come, the limit holds once more from now.
+    fn elapsed(&mut self, has_read: bool) -> Option<Duration> {
+        let limit = self.limit?;
+        if self.since.get_or_insert_with(Instant::now).elapsed() < limit {
+            return None;
+        }
+        if has_read && !self.is_extended {
+            self.is_extended = true;
+            self.since = Some(Instant::now());
+            return None;
+        }
+        Some(limit)
     }
 
-    /// The limit, once the silence has lasted for it.
-    fn is_over(&mut self) -> Option<Duration> {
-        let (limit, since) = self.since()?;
-        (since.elapsed() >= limit).then_some(limit)
-    }
-
-    /// Ready when the silence has lasted for the limit, which it gives.
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Duration> {
-        let Some((limit, since)) = self.since() else {
+    /// Ready with the limit once it has passed without an event.
+    fn poll(&mut self, has_read: bool, cx: &mut Context<'_>) -> Poll<Duration> {
+        let Some(limit) = self.limit else {
             return Poll::Pending;
         };
-        let end = since + limit;
-        let timer = self
-            .timer
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(end)));
-        // The timer is moved only when it fires, not with each event.
-        while timer.as_mut().poll(context).is_ready() {
-            if Instant::now() >= end {
+        loop {
+            let end = *self.since.get_or_insert_with(Instant::now) + limit;
+            let timer = self
+                .timer
+                .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(end)));
+            // The timer is moved only when it fires, not with each event.
+            if timer.deadline() < end && timer.is_elapsed() {
+                timer.as_mut().reset(end);
+            }
+            ready!(timer.as_mut().poll(cx));
+            if let Some(limit) = self.elapsed(has_read) {
                 return Poll::Ready(limit);
             }
-            timer.as_mut().reset(end);
         }
-        Poll::Pending
+    }
+}
+
+impl fmt::Debug for Silence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Silence")
+            .field("limit", &self.limit)
+            .finish_non_exhaustive()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use tokio::{
-        io::AsyncWriteExt as _,
-        net::{TcpListener, TcpStream},
-    };
+    use std::convert::Infallible;
+
+    use bytes::Bytes;
+    use http_body_util::StreamBody;
+    use hyper::body::Frame;
+    use tokio::sync::mpsc;
 
     use super::*;
-    use crate::upstream::{
-        content::Pieces,
-        http1::{self, Connection},
-        pool::Pool,
-    };
 
-    const HEAD: &str = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
+    const LIMIT: Duration = Duration::from_secs(10);
 
-    fn chunk(data: &str) -> String {
-        let event = format!("data: {data}\n\n");
-        format!("{:x}\r\n{event}\r\n", event.len())
-    }
+    /// Sends the bytes of a body.
+    type Upstream = mpsc::UnboundedSender<Bytes>;
 
-    /// The events of an answer that begins so, and the upstream.
-    async fn events(body: &str, idle: Option<Duration>) -> (TcpStream, Events) {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let uri = format!("http://{}/", listener.local_addr().unwrap());
-        let connector = http1::connector(false).unwrap();
-        let opened = Connection::open(connector, uri.parse().unwrap()).await;
-        let mut connection = opened.unwrap();
-        let mut upstream = listener.accept().await.unwrap().0;
-        let answer = format!("{HEAD}{body}");
-        upstream.write_all(answer.as_bytes()).await.unwrap();
-        connection.send(Pieces::default()).await.unwrap();
-        let body = Body::new(connection, Pool::new(Duration::from_secs(1)));
-        (upstream, Events::new(body, 1 << 20, idle))
-    }
-
-    #[tokio::test]
-    async fn events_that_came_with_a_fault_are_told_before_it() {
-        let fault = "HTTP/1.1 200 OK\r\n";
-        let (_upstream, mut events) = events(&(chunk("a") + &chunk("b") + fault), None).await;
-        for data in ["a", "b"] {
-            assert!(events.advance().await.unwrap());
-            assert_eq!(events.data().unwrap(), data);
-        }
-        let told = events.advance().await;
-        assert!(
-            matches!(told, Err(Error::Protocol(Malformed::Http(_)))),
-            "{told:?}"
-        );
-    }
-
-    #[tokio::test]
-    async fn what_comes_with_done_is_not_read() {
-        let body = chunk("a") + &chunk("[DONE]") + "HTTP/1.1 200 OK\r\n";
-        let (_upstream, mut events) = events(&body, None).await;
+    /// The events of a stream that has begun with `a`.
+    async fn begun() -> (Upstream, Events) {
+        let (upstream, mut bytes) = mpsc::unbounded_channel();
+        let frames = async_stream::stream! {
+            while let Some(bytes) = bytes.recv().await {
+                yield Ok::<_, Infallible>(Frame::data(bytes));
+            }
+        };
+        let body = Body::from(reqwest::Body::wrap(StreamBody::new(frames)));
+        let mut events = Events::new(body, 1 << 10);
+        send(&upstream, "data: a\n\n");
         assert!(events.advance().await.unwrap());
-        assert!(!events.advance().await.unwrap());
+        events.limit_silence(Some(LIMIT));
+        (upstream, events)
+    }
+
+    fn send(upstream: &Upstream, text: &'static str) {
+        upstream.send(Bytes::from_static(text.as_bytes())).unwrap();
+    }
+
+    /// Polls once, as a caller does who finds nothing.
+    async fn check_pending(events: &mut Events) {
+        let polled = poll_fn(|cx| Poll::Ready(events.poll_advance(cx).is_pending())).await;
+        assert!(polled);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_upstream_that_is_silent_for_the_limit_has_stalled() {
+        let (upstream, mut events) = begun().await;
+        let begun = Instant::now();
+        send(&upstream, ": ping\n\n");
+        assert!(matches!(events.advance().await, Err(Error::Stalled(LIMIT))));
+        assert_eq!(begun.elapsed(), LIMIT);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_event_begins_a_silence_of_its_own() {
+        let (upstream, mut events) = begun().await;
+        for _ in 0..5 {
+            check_pending(&mut events).await;
+            tokio::time::advance(LIMIT - Duration::from_secs(1)).await;
+            send(&upstream, "data: b\n\n");
+            assert!(events.advance().await.unwrap());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_came_while_nobody_read_is_no_stall() {
+        for (row, unread, rest) in [
+            ("an event", "data: b\n\n", ""),
+            ("the start of an event", "data: ", "b\n\n"),
+            ("a comment", ": ping\n\n", "data: b\n\n"),
+        ] {
+            let (upstream, mut events) = begun().await;
+            check_pending(&mut events).await;
+            send(&upstream, unread);
+            tokio::time::advance(5 * LIMIT).await;
+            if !rest.is_empty() {
+                check_pending(&mut events).await;
+                tokio::time::advance(LIMIT / 2).await;
+                send(&upstream, rest);
+            }
+            assert!(events.advance().await.unwrap(), "{row}");
+            assert_eq!(events.data().unwrap(), "b", "{row}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn bytes_without_an_event_extend_the_limit_once() {
+        let (upstream, mut events) = begun().await;
+        for is_stalled in [false, false, true] {
+            let polled = poll_fn(|cx| Poll::Ready(events.poll_advance(cx).is_ready())).await;
+            assert_eq!(polled, is_stalled);
+            tokio::time::advance(LIMIT).await;
+            send(&upstream, ": ping\n\n");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_event_that_holds_an_error_is_no_chunk() {
+        let error = r#"{"message":"m","code":400}"#;
+        let choice = r#""choices":[{"index":0,"text":"x"}]"#;
+        for (event, is_chunk) in [
+            (format!("{{{choice}}}"), true),
+            (format!("{{{choice},\"error\":null}}"), true),
+            (format!("{{{choice},\"error\":{error}}}"), false),
+            (format!("{{{choice},\"error\":7}}"), false),
+            (r#"{"object":"chunk","choices":[]}"#.to_owned(), true),
+            (r#"{"object":"error","choices":[]}"#.to_owned(), false),
+            (
+                r#"{"object":"error","usage":{"total_tokens":1}}"#.to_owned(),
+                false,
+            ),
+        ] {
+            let (upstream, mut events) = begun().await;
+            upstream.send(format!("data: {event}\n\n").into()).unwrap();
+            assert!(events.advance().await.unwrap());
+            assert_eq!(events.chunk().is_ok(), is_chunk, "{event}");
+        }
     }
 }

@@ -26,6 +26,7 @@
 //! - `upstream_limits`: upstreams that are silent, endless or odd.
 //! - `upstream_tls`: upstreams that are reached by TLS, and those that must not be.
 //! - `upstream_ends`: how an upstream's answer may end, and that only a whole one is OK.
+//! - `upstream_foreign`: answers that belong to another request.
 //! - `support`: the adapter, the scripted upstream and the requests that tests are made of.
 
 #![allow(
@@ -72,6 +73,7 @@ mod tokenization;
 mod transcription;
 mod upstream_connections;
 mod upstream_ends;
+mod upstream_foreign;
 mod upstream_http;
 mod upstream_limits;
 mod upstream_sizes;

@@ -63,34 +63,6 @@ async fn a_bad_network_before_the_caller_changes_nothing_but_time() {
     }
 }
 
-/// CPU time of the adapter for a stream with such links on both of its sides.
-async fn cpu_time_by(link: Link) -> Duration {
-    let reply = (0..1_000).fold(Reply::stream().event(wire::first()), |reply, _n| {
-        // As an engine does, which sends each event by itself.
-        let token = reply.event(wire::text("token"));
-        token.pause(Duration::from_millis(2))
-    });
-    let vllm = Vllm::replying(reply.event(wire::finish("stop")).done()).await;
-    let upstream = FaultProxy::before_upstream(&vllm.base_url(), link, link).await;
-    let process = Process::before(&upstream.base_url()).start().await;
-    let caller = FaultProxy::before(process.address, link, link).await;
-    let mut client = client_at(caller.address).await;
-    let before = process.cpu_time();
-    let stream = client.stream_generate(prompt("x")).await.unwrap();
-    let mut stream = stream.into_inner();
-    while let Some(_event) = soon("an event", stream.message()).await.unwrap() {}
-    process.cpu_time() - before
-}
-
-/// Row C3. It takes about as much; without `coalesce` it takes eight times as much.
-#[tokio::test]
-async fn single_bytes_cost_no_more_than_five_times_the_cpu_time_of_events() {
-    let events = cpu_time_by(Link::default()).await;
-    let bytes = cpu_time_by(Link::default().pieces_of(1)).await;
-    eprintln!("{events:?} by events, {bytes:?} by bytes");
-    assert!(bytes <= events * 5, "{bytes:?}, {events:?} by events");
-}
-
 /// Row C5, by a limit on descriptors, which keeps sockets from being opened as a lack of ports does.
 #[tokio::test]
 async fn a_lack_of_sockets_for_the_upstream_is_unavailable_and_passes() {

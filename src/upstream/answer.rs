@@ -1,0 +1,263 @@
+//! Answers that are read whole, up to a limit.
+
+use std::{future::poll_fn, time::Duration};
+
+use http::{HeaderMap, HeaderName, Response, StatusCode, header};
+use memchr::memmem;
+
+use super::{
+    attempt::Attempt,
+    body::Body,
+    error::{Error, Malformed, Refusal},
+};
+use crate::openai::error::ErrorBody;
+
+/// As much of an error's body as is read; vLLM's longest are some KiB.
+const MAX_ERROR_BYTES: usize = 64 * 1024;
+
+/// Time for the body of an error: its status says enough without it.
+const ERROR_BODY_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Longest `Retry-After` that is believed.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
+
+/// The text of a JSON body, which is a whole answer.
+#[derive(Debug)]
+pub(crate) struct Answer(String);
+
+// === impl Answer ===
+
+impl Answer {
+    /// Reads a JSON body, which may hold an error although its status is 200 (vLLM up to 0.17).
+    pub(super) async fn receive(
+        response: Response<Body>,
+        limit: usize,
+        attempt: Option<&Attempt>,
+    ) -> Result<Self, Error> {
+        let media_type = media_type(&response);
+        if media_type != "application/json" {
+            return Err(Error::Protocol(Malformed::ContentType(media_type)));
+        }
+        let mut body = response.into_body();
+        let bytes = read(&mut body, limit).await?;
+        let text = String::from_utf8(bytes).map_err(|_invalid| Error::Protocol(Malformed::Utf8))?;
+        if let Some(attempt) = attempt {
+            attempt.check(&text)?;
+        }
+        body.release();
+        // Most bodies are answers without the word, and are not parsed twice.
+        if memmem::find(text.as_bytes(), br#""error""#).is_some()
+            && let Some(error) = ErrorBody::find(&text).map_err(Error::from_json)?
+        {
+            return Err(Error::from_error_body(error));
+        }
+        Ok(Self(text))
+    }
+
+    /// The body, read as that type. A body that ends too early was cut.
+    pub(crate) fn read<'a, T: serde::Deserialize<'a>>(&'a self) -> Result<T, Error> {
+        serde_json::from_str(&self.0).map_err(Error::from_json)
+    }
+
+    /// The body as it came.
+    pub(crate) fn text(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Passes an answer with status 200, and makes any other an error.
+pub(super) async fn successful(response: Response<Body>) -> Result<Response<Body>, Error> {
+    let status = response.status();
+    if status.is_redirection() {
+        return Err(Error::Redirected(status.as_u16()));
+    }
+    if status.is_informational() {
+        return Err(Error::Protocol(Malformed::Upgrade));
+    }
+    if status == StatusCode::OK {
+        let encoding = response.headers().get(header::CONTENT_ENCODING);
+        return match encoding.filter(|encoding| encoding.as_bytes() != b"identity") {
+            Some(_encoding) => Err(Error::Protocol(Malformed::ContentEncoding)),
+            None => Ok(response),
+        };
+    }
+    let retry_after = retry_after(response.headers());
+    let body = error_body(response).await;
+    Err(Error::Refused(Refusal {
+        status: status.as_u16(),
+        body,
+        retry_after,
+    }))
+}
+
+/// The media type, in lower case and without parameters.
+pub(super) fn media_type(response: &Response<Body>) -> String {
+    let value = response.headers().get(header::CONTENT_TYPE);
+    let value = value
+        .map(|value| printable(value.as_bytes()))
+        .unwrap_or_default();
+    value
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .to_ascii_lowercase()
+}
+
+/// What an error's body says; one that is cut, late or too long is [`ErrorBody::Foreign`].
+pub(super) async fn error_body(response: Response<Body>) -> ErrorBody {
+    let mut body = response.into_body();
+    let read = read(&mut body, MAX_ERROR_BYTES);
+    match tokio::time::timeout(ERROR_BODY_TIMEOUT, read).await {
+        Ok(Ok(bytes)) => {
+            body.release();
+            ErrorBody::read(&bytes)
+        }
+        Ok(Err(_)) | Err(_) => ErrorBody::Foreign,
+    }
+}
+
+async fn read(body: &mut Body, limit: usize) -> Result<Vec<u8>, Error> {
+    let too_large = Error::TooLarge {
+        what: "body",
+        limit,
+    };
+    let length = body
+        .length()
+        .and_then(|length| usize::try_from(length).ok());
+    if length.is_some_and(|length| length > limit) {
+        return Err(too_large);
+    }
+    let mut bytes = Vec::with_capacity(length.unwrap_or_default());
+    while let Some(data) = poll_fn(|cx| body.poll_data(cx)).await.transpose()? {
+        if bytes.len() + data.len() > limit {
+            return Err(too_large);
+        }
+        bytes.extend_from_slice(&data);
+    }
+    Ok(bytes)
+}
+
+/// The delay that the upstream asks for.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let value = only(headers, header::RETRY_AFTER)?;
+    let after = if value.bytes().all(|byte| byte.is_ascii_digit()) {
+        // What no number holds is beyond every limit.
+        value.parse().map_or(MAX_RETRY_AFTER, Duration::from_secs)
+    } else {
+        // Counted from the same clock, since that may differ from ours.
+        let date = httpdate::parse_http_date(value).ok()?;
+        let now = httpdate::parse_http_date(only(headers, header::DATE)?).ok()?;
+        date.duration_since(now).unwrap_or_default()
+    };
+    Some(after.min(MAX_RETRY_AFTER))
+}
+
+/// The text of a header that comes once; one that comes twice contradicts itself.
+fn only(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
+    let mut values = headers.get_all(name).iter();
+    let value = values.next()?.to_str().ok()?.trim();
+    (values.next().is_none() && !value.is_empty()).then_some(value)
+}
+
+/// The printable start of a header's value.
+fn printable(value: &[u8]) -> String {
+    value
+        .iter()
+        .take(80)
+        .map(|&byte| {
+            if byte.is_ascii_graphic() || byte == b' ' {
+                char::from(byte)
+            } else {
+                '?'
+            }
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: &str = "Sun, 22 Nov 2026 17:00:00 GMT";
+
+    #[track_caller]
+    fn check(values: &[&str], date: Option<&str>, seconds: Option<u64>) {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(header::RETRY_AFTER, value.parse().unwrap());
+        }
+        if let Some(date) = date {
+            headers.insert(header::DATE, date.parse().unwrap());
+        }
+        assert_eq!(
+            retry_after(&headers),
+            seconds.map(Duration::from_secs),
+            "{values:?}"
+        );
+    }
+
+    #[test]
+    fn a_delay_is_at_most_a_minute_and_garbage_is_none() {
+        check(&[], Some(NOW), None);
+        check(&["5"], None, Some(5));
+        check(&["99999999999999999999999"], None, Some(60));
+        check(&["Sun, 22 Nov 2026 17:00:09 GMT"], Some(NOW), Some(9));
+        check(&["Sunday, 22-Nov-26 17:00:09 GMT"], Some(NOW), Some(9));
+        check(&["Sun, 22 Nov 2026 17:09:00 GMT"], Some(NOW), Some(60));
+        check(&["Sun, 22 Nov 2026 16:00:00 GMT"], Some(NOW), Some(0));
+        // Without the upstream's clock a date says nothing.
+        check(&["Sun, 22 Nov 2026 17:00:09 GMT"], None, None);
+        for garbage in ["", "-1", "+1", "1.5", "1e12", "soon", "22 Nov 2026"] {
+            check(&[garbage], Some(NOW), None);
+        }
+        check(&["5", "6"], None, None);
+    }
+    /// What is made of a body with status 200.
+    async fn received(body: &str) -> Result<Answer, Error> {
+        let response = Response::builder().header(header::CONTENT_TYPE, "application/json");
+        let body = reqwest::Body::from(body.to_owned()).into();
+        Answer::receive(response.body(body).unwrap(), 1 << 20, None).await
+    }
+
+    #[tokio::test]
+    async fn an_error_beside_an_answer_is_an_error() {
+        let long = "x".repeat(2 * MAX_ERROR_BYTES);
+        let answer = format!(r#""choices":[{{"finish_reason":"error","text":"{long}"}}]"#);
+        for (member, is_answer) in [
+            (r#""error":null"#, true),
+            (r#""object":"text_completion""#, true),
+            (r#""error":{"message":"m","code":400}"#, false),
+            (r#""error":"busy""#, false),
+            (r#""error":7"#, false),
+            (r#""error":[]"#, false),
+            (r#""object":"error","message":"m""#, false),
+            // Twice is malformed.
+            (r#""error":null,"error":{"message":"m"}"#, false),
+        ] {
+            let received = received(&format!("{{{answer},{member}}}")).await;
+            assert_eq!(received.is_ok(), is_answer, "{member}");
+        }
+        let cut = received(&format!("{{\"error\":null,{answer}")).await;
+        assert!(matches!(cut, Err(Error::Truncated(None))), "{cut:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_error_whose_body_does_not_come_is_reported_by_its_head() {
+        let never = http_body_util::StreamBody::new(tokio_stream::pending::<
+            Result<hyper::body::Frame<bytes::Bytes>, std::convert::Infallible>,
+        >());
+        let response = Response::builder()
+            .status(429)
+            .header(header::RETRY_AFTER, "5");
+        let body = reqwest::Body::wrap(never).into();
+        let begun = tokio::time::Instant::now();
+        let error = successful(response.body(body).unwrap()).await.unwrap_err();
+        let Error::Refused(refusal) = error else {
+            panic!("{error:?}");
+        };
+        assert_eq!((refusal.status, refusal.body), (429, ErrorBody::Foreign));
+        assert_eq!(refusal.retry_after, Some(Duration::from_secs(5)));
+        assert_eq!(begun.elapsed(), ERROR_BODY_TIMEOUT);
+    }
+}

@@ -1,0 +1,238 @@
+//! Sends requests to one vLLM: JSON over connections that are polled in place, forms and GETs by reqwest.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, header};
+use http_body_util::Full;
+use reqwest::multipart::{Form, Part};
+use secrecy::ExposeSecret;
+use tokio::time::Instant;
+use url::Url;
+
+use super::{
+    attempt::Attempt,
+    body::Body,
+    connection::Connection,
+    connector::{self, Connector},
+    error::{BoxError, Error},
+    pool::Pool,
+    route::Route,
+};
+use crate::{config, openai::transcription::TranscriptionForm};
+
+/// vLLM makes its own id of the request, and that of the answer, from it.
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+const USER_AGENT: &str = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"));
+
+/// A loss within that time is that of a connection which the upstream had closed before.
+const MAX_LOSS_DELAY: Duration = Duration::from_millis(500);
+
+/// Connections to one vLLM, and the headers that every request has.
+#[derive(Debug)]
+pub(super) struct Transport {
+    connector: Connector,
+    pub(super) pool: Pool,
+    reqwest: reqwest::Client,
+    base_url: Url,
+    headers: HeaderMap,
+    connect_timeout: Duration,
+}
+
+/// Headers of one call, beside those that every request has.
+#[derive(Clone, Debug)]
+pub(crate) struct Headers {
+    /// The call's id.
+    pub(crate) request_id: HeaderValue,
+    /// W3C trace context, passed on as it came.
+    pub(crate) trace: Vec<(HeaderName, HeaderValue)>,
+}
+
+/// The client cannot be made from its configuration.
+#[derive(Debug, thiserror::Error)]
+#[error("the HTTP client cannot be set up")]
+pub(crate) struct SetupError(#[source] BoxError);
+
+// === impl Transport ===
+
+impl Transport {
+    /// The transport to the configured upstream; nothing is connected yet.
+    pub(super) fn new(upstream: &config::Upstream) -> Result<Self, SetupError> {
+        let is_https = upstream.base_url.scheme() == "https";
+        let tls = connector::tls(is_https).map_err(SetupError)?;
+        Ok(Self {
+            connector: connector::connector(tls.clone()),
+            pool: Pool::new(upstream.idle_timeout),
+            reqwest: reqwest(upstream, tls).map_err(|error| SetupError(error.into()))?,
+            base_url: upstream.base_url.clone(),
+            headers: headers(upstream)?,
+            connect_timeout: upstream.connect_timeout,
+        })
+    }
+
+    /// Sends JSON by an idle connection or a new one, and waits for the head of the answer.
+    pub(super) async fn post_json(
+        &self,
+        route: Route,
+        json: Bytes,
+        headers: &Headers,
+    ) -> Result<(Response<Body>, Attempt), Error> {
+        if let Some(connection) = self.pool.take() {
+            match self.send_by(connection, route, json.clone(), headers).await {
+                // vLLM closes idle connections, and may do so just when one is used again. One that is lost at once
+                // was closed already, so that the request may be sent again; one that is lost later may have been lost
+                // because of the request.
+                Err(Error::Reset { error, after }) if after < MAX_LOSS_DELAY => {
+                    tracing::debug!(error, "an idle connection was closed, a new one is tried");
+                }
+                sent => return sent,
+            }
+        }
+        let connection = self.connect().await?;
+        self.send_by(connection, route, json, headers).await
+    }
+
+    /// Sends a form with a file, and waits for the head of the answer.
+    pub(super) async fn post_form(
+        &self,
+        route: Route,
+        form: TranscriptionForm,
+        headers: &Headers,
+    ) -> Result<(Response<Body>, Attempt), Error> {
+        let attempt = Attempt::new(&headers.request_id);
+        let request = self
+            .reqwest
+            .post(self.url(route))
+            .headers(self.headers(headers, &attempt))
+            .multipart(multipart(form)?);
+        Ok((execute(request).await?, attempt))
+    }
+
+    /// Asks for what a route gives, once more if the connection is lost before the head of the answer.
+    pub(super) async fn get(
+        &self,
+        route: Route,
+        headers: Option<&Headers>,
+    ) -> Result<Response<Body>, Error> {
+        let request = || {
+            let headers = headers.map_or_else(
+                || self.headers.clone(),
+                |headers| self.headers(headers, &Attempt::new(&headers.request_id)),
+            );
+            self.reqwest.get(self.url(route)).headers(headers)
+        };
+        match execute(request()).await {
+            Err(Error::Reset { .. }) => execute(request()).await,
+            answered => answered,
+        }
+    }
+
+    async fn send_by(
+        &self,
+        mut connection: Connection,
+        route: Route,
+        json: Bytes,
+        headers: &Headers,
+    ) -> Result<(Response<Body>, Attempt), Error> {
+        let attempt = Attempt::new(&headers.request_id);
+        let mut request = Request::new(Full::new(json));
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = uri(&route.path(self.base_url.path()))?;
+        *request.headers_mut() = self.headers(headers, &attempt);
+        let host = HeaderValue::try_from(self.base_url.authority())
+            .map_err(|error| Error::Connect(error.into()))?;
+        request.headers_mut().insert(header::HOST, host);
+        let json = HeaderValue::from_static("application/json");
+        request.headers_mut().insert(header::CONTENT_TYPE, json);
+        let (head, incoming) = connection.send(request).await?.into_parts();
+        let body = Body::new(connection, incoming, self.pool.clone());
+        Ok((Response::from_parts(head, body), attempt))
+    }
+
+    async fn connect(&self) -> Result<Connection, Error> {
+        let uri = uri(self.base_url.as_str())?;
+        // Boxed, since it is large and seldom needed: most calls find an idle connection.
+        let opened = Box::pin(Connection::open(self.connector.clone(), uri));
+        match tokio::time::timeout(self.connect_timeout, opened).await {
+            Ok(connection) => connection.map_err(Error::from_connect),
+            Err(elapsed) => Err(Error::Connect(elapsed.into())),
+        }
+    }
+
+    fn headers(&self, headers: &Headers, attempt: &Attempt) -> HeaderMap {
+        let mut all = self.headers.clone();
+        all.insert(X_REQUEST_ID, attempt.id.clone());
+        all.extend(headers.trace.iter().cloned());
+        all
+    }
+
+    fn url(&self, route: Route) -> Url {
+        let mut url = self.base_url.clone();
+        url.set_path(&route.path(self.base_url.path()));
+        url
+    }
+}
+
+/// A client that goes by the URL alone, and whose answers are bounded by the call.
+fn reqwest(
+    upstream: &config::Upstream,
+    tls: rustls::ClientConfig,
+) -> Result<reqwest::Client, reqwest::Error> {
+    let builder = reqwest::Client::builder()
+        .tls_backend_preconfigured(tls)
+        .http1_only()
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .referer(false)
+        .connect_timeout(upstream.connect_timeout)
+        .pool_idle_timeout(upstream.idle_timeout)
+        .tcp_keepalive(connector::TCP_KEEPALIVE)
+        .tcp_keepalive_interval(connector::TCP_KEEPALIVE);
+    #[cfg(target_os = "linux")]
+    let builder = builder.tcp_user_timeout(connector::TCP_USER_TIMEOUT);
+    builder.build()
+}
+
+/// The headers that every request has.
+fn headers(upstream: &config::Upstream) -> Result<HeaderMap, SetupError> {
+    let mut headers = HeaderMap::new();
+    headers.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
+    if let Some(key) = &upstream.api_key {
+        let mut bearer = HeaderValue::try_from(format!("Bearer {}", key.expose_secret()))
+            .map_err(|error| SetupError(error.into()))?;
+        bearer.set_sensitive(true);
+        headers.insert(header::AUTHORIZATION, bearer);
+    }
+    Ok(headers)
+}
+
+async fn execute(request: reqwest::RequestBuilder) -> Result<Response<Body>, Error> {
+    let begun = Instant::now();
+    match request.send().await {
+        Ok(response) => Ok(Response::<reqwest::Body>::from(response).map(Body::from)),
+        Err(error) if error.is_connect() => Err(Error::from_connect(error.without_url().into())),
+        Err(error) => {
+            // Whether a part of the head came is not known here.
+            let (error, is_answered) = (error.without_url().into(), false);
+            Err(Error::from_head(error, is_answered, begun.elapsed()))
+        }
+    }
+}
+
+/// The form as it is sent; the file is not copied.
+fn multipart(form: TranscriptionForm) -> Result<Form, Error> {
+    let file = Part::stream(form.file.data)
+        .file_name(form.file.name)
+        .mime_str(&form.file.media_type)
+        .map_err(|error| Error::Connect(error.into()))?;
+    // Names are vLLM's own, and need no escapes.
+    let fields = form.fields.into_iter();
+    let form = fields.fold(Form::new(), |form, (name, value)| form.text(name, value));
+    Ok(form.percent_encode_noop().part("file", file))
+}
+
+fn uri(text: &str) -> Result<Uri, Error> {
+    text.parse()
+        .map_err(|error: http::uri::InvalidUri| Error::Connect(error.into()))
+}
