@@ -6,7 +6,6 @@
 use std::{
     fmt,
     future::poll_fn,
-    io,
     pin::{Pin, pin},
     sync::{
         Arc,
@@ -23,14 +22,9 @@ use hyper::{
     body::{Body, Incoming},
     client::conn::http1::{self, SendRequest},
 };
-use hyper_rustls::MaybeHttpsStream;
 use hyper_util::rt::TokioIo;
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
-    task::coop,
-    time::Instant,
-};
+use tokio::{task::coop, time::Instant};
+use tokio_util::io::InspectReader;
 use tower::ServiceExt as _;
 
 use super::{
@@ -45,24 +39,24 @@ const MAX_BUFFER_BYTES: usize = 64 << 10;
 pub(super) struct Connection {
     sender: SendRequest<Full<Bytes>>,
     /// `None` once the connection has ended.
-    driver: Option<Driver>,
+    driver: Option<Pin<Box<dyn Future<Output = hyper::Result<()>> + Send>>>,
     /// Whether a byte has come since the last request.
     has_read: Arc<AtomicBool>,
     opened: Instant,
 }
-
-type Driver = Pin<Box<http1::Connection<TokioIo<Socket>, Full<Bytes>>>>;
 
 // === impl Connection ===
 
 impl Connection {
     /// Connects to the URL's host.
     pub(super) async fn open(connector: Connector, uri: Uri) -> Result<Self, BoxError> {
+        let socket = TokioIo::new(connector.oneshot(uri).await?);
         let has_read = Arc::new(AtomicBool::new(false));
-        let socket = Socket {
-            stream: TokioIo::new(connector.oneshot(uri).await?),
-            has_read: Arc::clone(&has_read),
-        };
+        let read = Arc::clone(&has_read);
+        // hyper does not report whether a part of a head came, which decides whether to try again.
+        let socket = InspectReader::new(socket, move |bytes: &[u8]| {
+            read.fetch_or(!bytes.is_empty(), Ordering::Relaxed);
+        });
         let (sender, driver) = http1::Builder::new()
             .max_buf_size(MAX_BUFFER_BYTES)
             .handshake(TokioIo::new(socket))
@@ -167,62 +161,5 @@ where
         if let Some(data) = data.transpose() {
             return Poll::Ready(Some(data));
         }
-    }
-}
-
-pin_project_lite::pin_project! {
-    /// A socket that notes whether a byte has come: hyper does not report it, and it decides whether to try again.
-    struct Socket {
-        #[pin]
-        stream: TokioIo<MaybeHttpsStream<TokioIo<TcpStream>>>,
-        has_read: Arc<AtomicBool>,
-    }
-}
-
-// === impl Socket ===
-
-impl AsyncRead for Socket {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let this = self.project();
-        let n_before = buffer.filled().len();
-        let read = this.stream.poll_read(cx, buffer);
-        if buffer.filled().len() > n_before {
-            this.has_read.store(true, Ordering::Relaxed);
-        }
-        read
-    }
-}
-
-impl AsyncWrite for Socket {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        self.project().stream.poll_write(cx, bytes)
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        self.project().stream.poll_write_vectored(cx, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.project().stream.poll_flush(cx)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.project().stream.poll_shutdown(cx)
     }
 }
