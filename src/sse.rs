@@ -47,7 +47,7 @@ enum Event {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
     /// An event, or a line, is larger than the limit.
-    TooLarge,
+    TooLarge { limit: usize },
     /// A byte order mark before a `data` line in mid-stream, which the standard would drop with its line.
     ByteOrderMark,
 }
@@ -140,7 +140,7 @@ impl Decoder {
             // A line may hold an event and its field's name.
             let max_line_bytes = self.max_event_bytes.saturating_add(b"data: ".len());
             return if self.searched - self.position > max_line_bytes {
-                Err(Fault::TooLarge)
+                Err(self.too_large())
             } else {
                 Ok(None)
             };
@@ -173,7 +173,7 @@ impl Decoder {
             return unmarked.map_or(Ok(()), |_value| Err(Fault::ByteOrderMark));
         };
         if self.data.len() + value.len() > self.max_event_bytes {
-            return Err(Fault::TooLarge);
+            return Err(self.too_large());
         }
         if self.event == Event::Begun {
             self.data.push(b'\n');
@@ -181,6 +181,11 @@ impl Decoder {
         self.data.extend_from_slice(value);
         self.event = Event::Begun;
         Ok(())
+    }
+
+    fn too_large(&self) -> Fault {
+        let limit = self.max_event_bytes;
+        Fault::TooLarge { limit }
     }
 }
 

@@ -33,10 +33,10 @@ while [ "$run" -le "$repeat" ]; do
     begun=$(date +%s)
     # The parts that need a paused clock or the code's own types.
     cargo test --locked --quiet --lib -- \
-        coalesce:: server:: proto:: service::deadline service::error sse:: upstream:: translate::tool_calls
+        server:: proto:: service::deadline service::error sse:: upstream:: translate::tool_calls
     # Two at once, so that bounds of time hold on two cores.
     cargo test --locked --quiet --test it -- --test-threads 2 \
-        caller_faults slow_callers killed_processes upstream_connections upstream_ends upstream_http upstream_statuses upstream_limits upstream_sizes upstream_tls \
+        caller_faults slow_callers killed_processes upstream_connections upstream_ends upstream_http upstream_statuses upstream_limits upstream_sizes upstream_tls upstream_foreign \
         network_faults process_faults hostile_input hostile_protobuf recordings server_
     echo "run $run of $repeat: $(($(date +%s) - begun)) s"
     run=$((run + 1))

@@ -93,15 +93,10 @@ pub(super) async fn successful(response: Response<Body>) -> Result<Response<Body
 /// The media type, in lower case and without parameters.
 pub(super) fn media_type(response: &Response<Body>) -> String {
     let value = response.headers().get(header::CONTENT_TYPE);
-    let value = value
-        .map(|value| printable(value.as_bytes()))
-        .unwrap_or_default();
-    value
-        .split(';')
-        .next()
-        .unwrap_or_default()
-        .trim()
-        .to_ascii_lowercase()
+    let value = value.and_then(|value| value.to_str().ok());
+    let name = value.and_then(|value| value.split(';').next());
+    let name = name.unwrap_or_default().trim().chars().take(80);
+    name.map(|char| char.to_ascii_lowercase()).collect()
 }
 
 /// What an error's body says; one that is cut, late or too long is [`ErrorBody::Foreign`].
@@ -160,21 +155,6 @@ fn only(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
     (values.next().is_none() && !value.is_empty()).then_some(value)
 }
 
-/// The printable start of a header's value.
-fn printable(value: &[u8]) -> String {
-    value
-        .iter()
-        .take(80)
-        .map(|&byte| {
-            if byte.is_ascii_graphic() || byte == b' ' {
-                char::from(byte)
-            } else {
-                '?'
-            }
-        })
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -216,7 +196,7 @@ mod tests {
     /// What is made of a body with status 200.
     async fn received(body: &str) -> Result<Answer, Error> {
         let response = Response::builder().header(header::CONTENT_TYPE, "application/json");
-        let body = reqwest::Body::from(body.to_owned()).into();
+        let body = Body::Reqwest(body.to_owned().into());
         Answer::receive(response.body(body).unwrap(), 1 << 20, None).await
     }
 
@@ -250,7 +230,7 @@ mod tests {
         let response = Response::builder()
             .status(429)
             .header(header::RETRY_AFTER, "5");
-        let body = reqwest::Body::wrap(never).into();
+        let body = Body::Reqwest(reqwest::Body::wrap(never));
         let begun = tokio::time::Instant::now();
         let error = successful(response.body(body).unwrap()).await.unwrap_err();
         let Error::Refused(refusal) = error else {

@@ -1,19 +1,14 @@
-//! The id of one attempt, which no other answer can carry.
-
-use std::fmt;
+//! The id of one attempt, which the answer to another does not carry.
 
 use http::HeaderValue;
-use memchr::{memchr, memmem};
+use memchr::memmem;
 use serde::Deserialize;
 
 use super::error::{Error, Malformed};
 use crate::openai::text::Text;
 
-/// Stands before a suffix's digits.
-const MARK: char = '~';
-
-/// Lowercase hexadecimal digits of a suffix.
-const N_DIGITS: usize = 16;
+/// A mark and 16 lowercase hexadecimal digits.
+const SUFFIX_BYTES: usize = 17;
 
 /// The id that one attempt sends as `x-request-id`: the caller's, and a random suffix.
 ///
@@ -22,11 +17,8 @@ const N_DIGITS: usize = 16;
 #[derive(Debug)]
 pub(super) struct Attempt {
     pub(super) id: HeaderValue,
-    suffix: Suffix,
+    suffix: String,
 }
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Suffix(u64);
 
 #[derive(Deserialize)]
 struct Identified<'a> {
@@ -34,57 +26,39 @@ struct Identified<'a> {
     id: Option<Text<'a>>,
 }
 
-// === impl Attempt ===
-
 impl Attempt {
     /// A further attempt of the call with that id.
     pub(super) fn new(request_id: &HeaderValue) -> Self {
-        let suffix = Suffix(fastrand::u64(..));
-        let id = [request_id.as_bytes(), suffix.to_string().as_bytes()].concat();
-        Self {
-            // Cannot fail: every byte may stand in a header.
-            id: HeaderValue::from_bytes(&id).unwrap_or_else(|_invalid| request_id.clone()),
-            suffix,
-        }
+        let suffix = format!("~{:016x}", fastrand::u64(..));
+        let id = [request_id.as_bytes(), suffix.as_bytes()].concat();
+        // Cannot fail: every byte may stand in a header.
+        let id = HeaderValue::from_bytes(&id).unwrap_or_else(|_invalid| request_id.clone());
+        Self { id, suffix }
     }
 
     /// Refuses an answer, or its first chunk, whose id is that of another attempt.
     pub(super) fn check(&self, json: &str) -> Result<(), Error> {
-        let bytes = json.as_bytes();
         // Nearly every answer ends here, without being parsed.
-        if memchr(MARK as u8, bytes).is_none()
-            || memmem::find(bytes, self.suffix.to_string().as_bytes()).is_some()
+        if memmem::find(json.as_bytes(), self.suffix.as_bytes()).is_some()
+            || memchr::memchr(b'~', json.as_bytes()).is_none()
         {
             return Ok(());
         }
         // What cannot be parsed is refused by whoever reads it.
         let id = serde_json::from_str::<Identified<'_>>(json).map_or(None, |answer| answer.id);
-        match id.and_then(|id| Suffix::of(&id)) {
+        match id.as_deref().and_then(suffix_of) {
             Some(suffix) if suffix != self.suffix => Err(Error::Protocol(Malformed::ForeignAnswer)),
             _ => Ok(()),
         }
     }
 }
 
-// === impl Suffix ===
-
-impl Suffix {
-    /// The last suffix in an id; a server may append a tail, as `-0`.
-    fn of(id: &str) -> Option<Self> {
-        let (_id, tail) = id.rsplit_once(MARK)?;
-        let (digits, tail) = tail.split_at_checked(N_DIGITS)?;
-        let is_lowercase_hex = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
-        if !digits.bytes().all(is_lowercase_hex) || !(tail.is_empty() || tail.starts_with('-')) {
-            return None;
-        }
-        u64::from_str_radix(digits, 16).ok().map(Self)
-    }
-}
-
-impl fmt::Display for Suffix {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{MARK}{:0width$x}", self.0, width = N_DIGITS)
-    }
+/// The last suffix in an id; a server may append a tail, as `-0`.
+fn suffix_of(id: &str) -> Option<&str> {
+    let (suffix, tail) = id.get(id.rfind('~')?..)?.split_at_checked(SUFFIX_BYTES)?;
+    let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    let is_suffix = suffix.bytes().skip(1).all(is_digit);
+    (is_suffix && (tail.is_empty() || tail.starts_with('-'))).then_some(suffix)
 }
 
 #[cfg(test)]

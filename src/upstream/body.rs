@@ -1,94 +1,53 @@
 //! The body of an answer, by either of the two HTTP clients.
 
-use std::{
-    fmt,
-    task::{Context, Poll, ready},
-};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use hyper::body::{Body as _, Incoming};
 
 use super::{
     connection::{Connection, poll_data},
-    error::{BoxError, Error},
+    error::Error,
     pool::Pool,
 };
 
 /// The body of an answer. Dropping it closes its connection, unless it was released.
-pub(super) struct Body(Source);
-
-enum Source {
+#[derive(Debug)]
+pub(super) enum Body {
     /// Of a connection that is polled in place.
-    Connection {
-        connection: Connection,
-        incoming: Incoming,
-        pool: Pool,
-    },
+    InPlace(Connection, Incoming, Pool),
     /// Of reqwest, which keeps its own connections.
     Reqwest(reqwest::Body),
-    /// It was released.
     Released,
 }
 
 impl Body {
-    /// The body of the answer whose head the connection just gave.
-    pub(super) fn new(connection: Connection, incoming: Incoming, pool: Pool) -> Self {
-        Self(Source::Connection {
-            connection,
-            incoming,
-            pool,
-        })
-    }
-
     /// The next data; `None` at the end.
     pub(super) fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Error>>> {
-        let data = match &mut self.0 {
-            Source::Connection {
-                connection,
-                incoming,
-                ..
-            } => {
-                ready!(connection.poll_data(incoming, cx)).map(|data| data.map_err(BoxError::from))
-            }
-            Source::Reqwest(body) => ready!(poll_data(body, cx))
-                .map(|data| data.map_err(|error| error.without_url().into())),
-            Source::Released => None,
-        };
-        Poll::Ready(data.map(|data| data.map_err(Error::from_body)))
+        Poll::Ready(match self {
+            Self::InPlace(connection, body, _pool) => ready!(connection.poll_data(body, cx))
+                .map(|data| data.map_err(|error| Error::from_body(error.into()))),
+            Self::Reqwest(body) => ready!(poll_data(body, cx))
+                .map(|data| data.map_err(|error| Error::from_body(error.without_url().into()))),
+            Self::Released => None,
+        })
     }
 
     /// Gives the connection back to its pool, though the end of the body may still be to come.
     ///
     /// The connection is used again only if nothing but that end comes.
     pub(super) fn release(&mut self) {
-        if let Source::Connection {
-            connection,
-            incoming,
-            pool,
-        } = std::mem::replace(&mut self.0, Source::Released)
-        {
-            pool.put(connection, incoming);
+        if let Self::InPlace(connection, body, pool) = std::mem::replace(self, Self::Released) {
+            pool.put(connection, body);
         }
     }
 
     /// The length that the head gives, if it gives one.
     pub(super) fn length(&self) -> Option<u64> {
-        match &self.0 {
-            Source::Connection { incoming, .. } => incoming.size_hint().exact(),
-            Source::Reqwest(body) => body.size_hint().exact(),
-            Source::Released => None,
+        match self {
+            Self::InPlace(_, body, _) => body.size_hint().exact(),
+            Self::Reqwest(body) => body.size_hint().exact(),
+            Self::Released => None,
         }
-    }
-}
-
-impl From<reqwest::Body> for Body {
-    fn from(body: reqwest::Body) -> Self {
-        Self(Source::Reqwest(body))
-    }
-}
-
-impl fmt::Debug for Body {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Body").finish_non_exhaustive()
     }
 }

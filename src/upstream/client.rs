@@ -8,13 +8,12 @@ use serde::Serialize;
 
 use super::{
     answer::{self, Answer},
-    attempt::Attempt,
     body::Body,
     error::{Error, Malformed},
     events::Events,
     known::Known,
     route::Route,
-    transport::{Headers, SetupError, Transport},
+    transport::{Answered, Headers, SetupError, Transport},
 };
 use crate::{
     config,
@@ -35,22 +34,13 @@ const MAX_VERSION_BYTES: usize = 1024;
 #[derive(Clone, Debug)]
 pub(crate) struct Client {
     transport: Arc<Transport>,
-    limits: Limits,
+    limits: config::Limits,
+    max_event_bytes: usize,
+    max_body_bytes: usize,
     /// `None` where `/version` gives no release of vLLM.
     version: Known<Option<Version>>,
     routes: Known<Vec<Route>>,
 }
-
-#[derive(Clone, Copy, Debug)]
-struct Limits {
-    first_token: Option<Duration>,
-    token_idle: Option<Duration>,
-    max_event_bytes: usize,
-    max_body_bytes: usize,
-}
-
-/// The head of a good answer, and the attempt that it must belong to.
-type Answered = (Response<Body>, Attempt);
 
 // === impl Client ===
 
@@ -62,12 +52,9 @@ impl Client {
     ) -> Result<Self, SetupError> {
         Ok(Self {
             transport: Arc::new(Transport::new(upstream)?),
-            limits: Limits {
-                first_token: limits.first_token,
-                token_idle: limits.token_idle,
-                max_event_bytes: upstream.max_event_bytes,
-                max_body_bytes: upstream.max_body_bytes,
-            },
+            limits,
+            max_event_bytes: upstream.max_event_bytes,
+            max_body_bytes: upstream.max_body_bytes,
             version: Known::default(),
             routes: Known::default(),
         })
@@ -99,7 +86,7 @@ impl Client {
     pub(crate) async fn get(&self, route: Route, headers: &Headers) -> Result<Answer, Error> {
         let response = self.transport.get(route, Some(headers)).await?;
         let response = answer::successful(response).await?;
-        Answer::receive(response, self.limits.max_body_bytes, None).await
+        Answer::receive(response, self.max_body_bytes, None).await
     }
 
     /// Sends JSON, and waits for the first event of the streamed answer.
@@ -127,15 +114,12 @@ impl Client {
 
     /// The upstream's release; `None` where it gives none.
     pub(crate) async fn version(&self) -> Option<Version> {
-        self.version
-            .get(Box::pin(self.ask_version()), Option::is_some)
-            .await
+        self.version.get(Box::pin(self.ask_version())).await
     }
 
     /// Those of [`Route::TELLING`] that the upstream has; none where that cannot be known.
     pub(crate) async fn routes(&self) -> Vec<Route> {
-        let is_known = |routes: &Vec<Route>| !routes.is_empty();
-        self.routes.get(Box::pin(self.ask_routes()), is_known).await
+        self.routes.get(Box::pin(self.ask_routes())).await
     }
 
     /// Closes connections that have been idle for too long; runs as long as the client is used.
@@ -145,7 +129,7 @@ impl Client {
 
     async fn whole(&self, (response, attempt): Answered) -> Result<Answer, Error> {
         let response = answer::successful(response).await?;
-        Answer::receive(response, self.limits.max_body_bytes, Some(&attempt)).await
+        Answer::receive(response, self.max_body_bytes, Some(&attempt)).await
     }
 
     async fn first_event(
@@ -173,10 +157,7 @@ impl Client {
     async fn events(&self, response: Response<Body>) -> Result<Events, Error> {
         let media_type = answer::media_type(&response);
         match media_type.as_str() {
-            "text/event-stream" => Ok(Events::new(
-                response.into_body(),
-                self.limits.max_event_bytes,
-            )),
+            "text/event-stream" => Ok(Events::new(response.into_body(), self.max_event_bytes)),
             // vLLM up to 0.17 answers some errors so.
             "application/json" => match answer::error_body(response).await {
                 ErrorBody::Foreign | ErrorBody::Detail => {

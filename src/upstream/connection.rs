@@ -39,26 +39,23 @@ const MAX_BUFFER_BYTES: usize = 64 << 10;
 pub(super) struct Connection {
     sender: SendRequest<Full<Bytes>>,
     /// `None` once the connection has ended.
-    driver: Option<Driver>,
-    /// Whether a byte has come since the last request: hyper does not report it, and it decides whether to try again.
+    driver: Option<Pin<Box<dyn Future<Output = hyper::Result<()>> + Send>>>,
+    /// Whether a byte has come since the last request.
     has_read: Arc<AtomicBool>,
     opened: Instant,
 }
-
-type Driver = Pin<Box<dyn Future<Output = hyper::Result<()>> + Send>>;
 
 // === impl Connection ===
 
 impl Connection {
     /// Connects to the URL's host.
     pub(super) async fn open(connector: Connector, uri: Uri) -> Result<Self, BoxError> {
+        let socket = TokioIo::new(connector.oneshot(uri).await?);
         let has_read = Arc::new(AtomicBool::new(false));
-        let stream = TokioIo::new(connector.oneshot(uri).await?);
-        let noted = Arc::clone(&has_read);
-        let socket = InspectReader::new(stream, move |bytes: &[u8]| {
-            if !bytes.is_empty() {
-                noted.store(true, Ordering::Relaxed);
-            }
+        let read = Arc::clone(&has_read);
+        // hyper does not report whether a part of a head came, which decides whether to try again.
+        let socket = InspectReader::new(socket, move |bytes: &[u8]| {
+            read.fetch_or(!bytes.is_empty(), Ordering::Relaxed);
         });
         let (sender, driver) = http1::Builder::new()
             .max_buf_size(MAX_BUFFER_BYTES)

@@ -59,7 +59,8 @@ fn http<R>(resolver: R) -> HttpConnector<R> {
     http
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
+#[cfg(target_os = "linux")]
 mod tests {
     use std::sync::{Arc, Mutex};
 

@@ -2,7 +2,9 @@
 
 use std::{error::Error as StdError, fmt, io, iter, time::Duration};
 
-use crate::openai::error::ErrorBody;
+use serde_json::error::Category;
+
+use crate::{openai::error::ErrorBody, sse::Fault};
 
 /// The error of a library.
 pub(super) type BoxError = Box<dyn StdError + Send + Sync>;
@@ -50,7 +52,7 @@ pub(crate) enum Error {
     Stalled(Duration),
 }
 
-/// An error that the upstream tells of.
+/// An error that the upstream reports.
 #[derive(Debug)]
 pub(crate) struct Refusal {
     /// The HTTP status; of an event or of a body with status 200, the `code` in it, or 500 where it has none.
@@ -78,42 +80,11 @@ pub(crate) enum Malformed {
     ByteOrderMark,
     #[error("text that is not UTF-8")]
     Utf8,
-    #[error("malformed JSON, {0}")]
-    Json(JsonFault),
+    /// Where it is malformed, without serde's text, which repeats what it found.
+    #[error("malformed JSON, {0:?} at line {1}, column {2}")]
+    Json(Category, usize, usize),
     #[error("an event that is neither a chunk nor an error")]
     NoChunk,
-}
-
-/// Where JSON is malformed, without serde's text, which repeats what it found.
-#[derive(Debug)]
-pub(crate) struct JsonFault {
-    category: serde_json::error::Category,
-    line: usize,
-    column: usize,
-}
-
-// === impl JsonFault ===
-
-impl From<serde_json::Error> for JsonFault {
-    fn from(error: serde_json::Error) -> Self {
-        let (category, line, column) = (error.classify(), error.line(), error.column());
-        Self {
-            category,
-            line,
-            column,
-        }
-    }
-}
-
-impl fmt::Display for JsonFault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            category,
-            line,
-            column,
-        } = self;
-        write!(f, "{category:?} at line {line}, column {column}")
-    }
 }
 
 // === impl Refusal ===
@@ -183,11 +154,11 @@ impl Error {
         if error.is_eof() {
             Self::Truncated(None)
         } else {
-            Self::Protocol(Malformed::Json(error.into()))
+            Self::Protocol(error.into())
         }
     }
 
-    /// The error that an event, or a body with status 200, tells of.
+    /// The error that an event, or a body with status 200, reports.
     pub(super) fn from_error_body(body: ErrorBody) -> Self {
         let status = body
             .status()
@@ -198,6 +169,24 @@ impl Error {
             body,
             retry_after: None,
         })
+    }
+}
+
+impl From<serde_json::Error> for Malformed {
+    fn from(error: serde_json::Error) -> Self {
+        Self::Json(error.classify(), error.line(), error.column())
+    }
+}
+
+impl From<Fault> for Error {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::TooLarge { limit } => Self::TooLarge {
+                what: "event",
+                limit,
+            },
+            Fault::ByteOrderMark => Self::Protocol(Malformed::ByteOrderMark),
+        }
     }
 }
 

@@ -1,7 +1,6 @@
 //! The body of a streamed answer, as events.
 
 use std::{
-    fmt,
     future::poll_fn,
     pin::Pin,
     task::{Context, Poll, ready},
@@ -16,7 +15,7 @@ use super::{
 };
 use crate::{
     openai::{chunk::Chunk, error::ErrorBody},
-    sse::{Decoder, Fault},
+    sse::Decoder,
 };
 
 /// vLLM's last event (vLLM 0.6 to 0.33), also after an error: it is proof of a whole stream, not of success.
@@ -28,11 +27,10 @@ pub(crate) struct Events {
     body: Body,
     decoder: Decoder,
     silence: Silence,
-    max_event_bytes: usize,
 }
 
 /// The time without an event, by one timer for the whole stream.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Silence {
     limit: Option<Duration>,
     /// Since when the next event is waited for.
@@ -51,7 +49,6 @@ impl Events {
             body,
             decoder: Decoder::new(max_event_bytes),
             silence: Silence::default(),
-            max_event_bytes,
         }
     }
 
@@ -75,8 +72,8 @@ impl Events {
                 return Poll::Ready(Ok(is_open));
             }
             // Bytes without an event may come for ever, so that the body is never pending.
-            if has_read && let Some(limit) = self.silence.elapsed(has_read) {
-                return Poll::Ready(Err(Error::Stalled(limit)));
+            if has_read && let Poll::Ready(stalled) = self.silence.poll(has_read, cx) {
+                return Poll::Ready(Err(stalled));
             }
             match self.body.poll_data(cx)? {
                 Poll::Ready(Some(data)) => {
@@ -90,8 +87,7 @@ impl Events {
                 }
                 Poll::Pending => {
                     self.decoder.shrink();
-                    let stalled = self.silence.poll(has_read, cx);
-                    return stalled.map(|limit| Err(Error::Stalled(limit)));
+                    return self.silence.poll(has_read, cx).map(Err);
                 }
             }
         }
@@ -99,11 +95,7 @@ impl Events {
 
     /// Goes to the next event of what was read already; `None` where that holds no whole one.
     pub(crate) fn advance_read(&mut self) -> Result<Option<bool>, Error> {
-        while self
-            .decoder
-            .advance()
-            .map_err(|fault| self.broken_by(fault))?
-        {
+        while self.decoder.advance()? {
             let data = self.decoder.data();
             if data.is_empty() {
                 continue;
@@ -127,8 +119,8 @@ impl Events {
     /// The event as a chunk; an event that holds an error is that error, and one without choices or usage is none.
     pub(crate) fn chunk(&self) -> Result<Chunk<'_>, Error> {
         let data = self.data()?;
-        let chunk: Chunk<'_> = serde_json::from_str(data)
-            .map_err(|error| Error::Protocol(Malformed::Json(error.into())))?;
+        let chunk: Chunk<'_> =
+            serde_json::from_str(data).map_err(|error| Error::Protocol(error.into()))?;
         if let Some(error) = chunk.error {
             return Err(Error::from_error_body(ErrorBody::read_error(error.get())));
         }
@@ -147,16 +139,6 @@ impl Events {
             }
         }
     }
-
-    fn broken_by(&self, fault: Fault) -> Error {
-        match fault {
-            Fault::TooLarge => Error::TooLarge {
-                what: "event",
-                limit: self.max_event_bytes,
-            },
-            Fault::ByteOrderMark => Error::Protocol(Malformed::ByteOrderMark),
-        }
-    }
 }
 
 // === impl Silence ===
@@ -168,50 +150,30 @@ impl Silence {
         self.is_extended = false;
     }
 
-    /// The limit, once it has passed without an event.
+    /// Ready once the limit has passed without an event.
     ///
     /// A caller who reads slowly may find the start of an event long after it came, and its rest still waits to be
     /// sent: where bytes have come, the limit holds once more from now.
-    fn elapsed(&mut self, has_read: bool) -> Option<Duration> {
-        let limit = self.limit?;
-        if self.since.get_or_insert_with(Instant::now).elapsed() < limit {
-            return None;
-        }
-        if has_read && !self.is_extended {
-            self.is_extended = true;
-            self.since = Some(Instant::now());
-            return None;
-        }
-        Some(limit)
-    }
-
-    /// Ready with the limit once it has passed without an event.
-    fn poll(&mut self, has_read: bool, cx: &mut Context<'_>) -> Poll<Duration> {
+    fn poll(&mut self, has_read: bool, cx: &mut Context<'_>) -> Poll<Error> {
         let Some(limit) = self.limit else {
             return Poll::Pending;
         };
+        let since = self.since.get_or_insert_with(Instant::now);
+        let timer = self
+            .timer
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(*since + limit)));
         loop {
-            let end = *self.since.get_or_insert_with(Instant::now) + limit;
-            let timer = self
-                .timer
-                .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(end)));
-            // The timer is moved only when it fires, not with each event.
-            if timer.deadline() < end && timer.is_elapsed() {
-                timer.as_mut().reset(end);
-            }
             ready!(timer.as_mut().poll(cx));
-            if let Some(limit) = self.elapsed(has_read) {
-                return Poll::Ready(limit);
+            if since.elapsed() >= limit {
+                if !has_read || self.is_extended {
+                    return Poll::Ready(Error::Stalled(limit));
+                }
+                self.is_extended = true;
+                *since = Instant::now();
             }
+            // The timer is moved only when it fires, not with each event.
+            timer.as_mut().reset(*since + limit);
         }
-    }
-}
-
-impl fmt::Debug for Silence {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Silence")
-            .field("limit", &self.limit)
-            .finish_non_exhaustive()
     }
 }
 
@@ -229,17 +191,17 @@ mod tests {
     const LIMIT: Duration = Duration::from_secs(10);
 
     /// Sends the bytes of a body.
-    type Upstream = mpsc::UnboundedSender<Bytes>;
+    type Upstream = mpsc::Sender<Bytes>;
 
     /// The events of a stream that has begun with `a`.
     async fn begun() -> (Upstream, Events) {
-        let (upstream, mut bytes) = mpsc::unbounded_channel();
+        let (upstream, mut bytes) = mpsc::channel(8);
         let frames = async_stream::stream! {
             while let Some(bytes) = bytes.recv().await {
                 yield Ok::<_, Infallible>(Frame::data(bytes));
             }
         };
-        let body = Body::from(reqwest::Body::wrap(StreamBody::new(frames)));
+        let body = Body::Reqwest(reqwest::Body::wrap(StreamBody::new(frames)));
         let mut events = Events::new(body, 1 << 10);
         send(&upstream, "data: a\n\n");
         assert!(events.advance().await.unwrap());
@@ -248,7 +210,9 @@ mod tests {
     }
 
     fn send(upstream: &Upstream, text: &'static str) {
-        upstream.send(Bytes::from_static(text.as_bytes())).unwrap();
+        upstream
+            .try_send(Bytes::from_static(text.as_bytes()))
+            .unwrap();
     }
 
     /// Polls once, as a caller does who finds nothing.
@@ -326,7 +290,9 @@ mod tests {
             ),
         ] {
             let (upstream, mut events) = begun().await;
-            upstream.send(format!("data: {event}\n\n").into()).unwrap();
+            upstream
+                .try_send(format!("data: {event}\n\n").into())
+                .unwrap();
             assert!(events.advance().await.unwrap());
             assert_eq!(events.chunk().is_ok(), is_chunk, "{event}");
         }

@@ -36,6 +36,8 @@ pub(super) struct Transport {
     pub(super) pool: Pool,
     reqwest: reqwest::Client,
     base_url: Url,
+    /// The same, for sockets.
+    origin: Uri,
     headers: HeaderMap,
     connect_timeout: Duration,
 }
@@ -54,18 +56,22 @@ pub(crate) struct Headers {
 #[error("the HTTP client cannot be set up")]
 pub(crate) struct SetupError(#[source] BoxError);
 
+/// The head of an answer, and the attempt that it must belong to.
+pub(super) type Answered = (Response<Body>, Attempt);
+
 // === impl Transport ===
 
 impl Transport {
     /// The transport to the configured upstream; nothing is connected yet.
     pub(super) fn new(upstream: &config::Upstream) -> Result<Self, SetupError> {
         let is_https = upstream.base_url.scheme() == "https";
-        let tls = connector::tls(is_https).map_err(SetupError)?;
+        let tls = connector::tls(is_https).map_err(setup)?;
         Ok(Self {
             connector: connector::connector(tls.clone()),
             pool: Pool::new(upstream.idle_timeout),
-            reqwest: reqwest(upstream, tls).map_err(|error| SetupError(error.into()))?,
+            reqwest: reqwest(upstream, tls).map_err(setup)?,
             base_url: upstream.base_url.clone(),
+            origin: Uri::try_from(upstream.base_url.as_str()).map_err(setup)?,
             headers: headers(upstream)?,
             connect_timeout: upstream.connect_timeout,
         })
@@ -77,7 +83,7 @@ impl Transport {
         route: Route,
         json: Bytes,
         headers: &Headers,
-    ) -> Result<(Response<Body>, Attempt), Error> {
+    ) -> Result<Answered, Error> {
         if let Some(connection) = self.pool.take() {
             match self.send_by(connection, route, json.clone(), headers).await {
                 // vLLM closes idle connections, and may do so just when one is used again. One that is lost at once
@@ -99,7 +105,7 @@ impl Transport {
         route: Route,
         form: TranscriptionForm,
         headers: &Headers,
-    ) -> Result<(Response<Body>, Attempt), Error> {
+    ) -> Result<Answered, Error> {
         let attempt = Attempt::new(&headers.request_id);
         let request = self
             .reqwest
@@ -134,26 +140,26 @@ impl Transport {
         route: Route,
         json: Bytes,
         headers: &Headers,
-    ) -> Result<(Response<Body>, Attempt), Error> {
+    ) -> Result<Answered, Error> {
         let attempt = Attempt::new(&headers.request_id);
         let mut request = Request::new(Full::new(json));
         *request.method_mut() = Method::POST;
-        *request.uri_mut() = uri(&route.path(self.base_url.path()))?;
+        let path = Uri::try_from(route.path(self.base_url.path()));
+        *request.uri_mut() = path.map_err(|error| Error::Connect(error.into()))?;
         *request.headers_mut() = self.headers(headers, &attempt);
-        let host = HeaderValue::try_from(self.base_url.authority())
-            .map_err(|error| Error::Connect(error.into()))?;
-        request.headers_mut().insert(header::HOST, host);
         let json = HeaderValue::from_static("application/json");
         request.headers_mut().insert(header::CONTENT_TYPE, json);
-        let (head, incoming) = connection.send(request).await?.into_parts();
-        let body = Body::new(connection, incoming, self.pool.clone());
+        let (head, body) = connection.send(request).await?.into_parts();
+        let body = Body::InPlace(connection, body, self.pool.clone());
         Ok((Response::from_parts(head, body), attempt))
     }
 
     async fn connect(&self) -> Result<Connection, Error> {
-        let uri = uri(self.base_url.as_str())?;
         // Boxed, since it is large and seldom needed: most calls find an idle connection.
-        let opened = Box::pin(Connection::open(self.connector.clone(), uri));
+        let opened = Box::pin(Connection::open(
+            self.connector.clone(),
+            self.origin.clone(),
+        ));
         match tokio::time::timeout(self.connect_timeout, opened).await {
             Ok(connection) => connection.map_err(Error::from_connect),
             Err(elapsed) => Err(Error::Connect(elapsed.into())),
@@ -198,9 +204,11 @@ fn reqwest(
 fn headers(upstream: &config::Upstream) -> Result<HeaderMap, SetupError> {
     let mut headers = HeaderMap::new();
     headers.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
+    let host = HeaderValue::try_from(upstream.base_url.authority());
+    headers.insert(header::HOST, host.map_err(setup)?);
     if let Some(key) = &upstream.api_key {
-        let mut bearer = HeaderValue::try_from(format!("Bearer {}", key.expose_secret()))
-            .map_err(|error| SetupError(error.into()))?;
+        let mut bearer =
+            HeaderValue::try_from(format!("Bearer {}", key.expose_secret())).map_err(setup)?;
         bearer.set_sensitive(true);
         headers.insert(header::AUTHORIZATION, bearer);
     }
@@ -210,7 +218,7 @@ fn headers(upstream: &config::Upstream) -> Result<HeaderMap, SetupError> {
 async fn execute(request: reqwest::RequestBuilder) -> Result<Response<Body>, Error> {
     let begun = Instant::now();
     match request.send().await {
-        Ok(response) => Ok(Response::<reqwest::Body>::from(response).map(Body::from)),
+        Ok(response) => Ok(Response::<reqwest::Body>::from(response).map(Body::Reqwest)),
         Err(error) if error.is_connect() => Err(Error::from_connect(error.without_url().into())),
         Err(error) => {
             // Whether a part of the head came is not known here.
@@ -226,13 +234,11 @@ fn multipart(form: TranscriptionForm) -> Result<Form, Error> {
         .file_name(form.file.name)
         .mime_str(&form.file.media_type)
         .map_err(|error| Error::Connect(error.into()))?;
-    // Names are vLLM's own, and need no escapes.
     let fields = form.fields.into_iter();
     let form = fields.fold(Form::new(), |form, (name, value)| form.text(name, value));
-    Ok(form.percent_encode_noop().part("file", file))
+    Ok(form.part("file", file))
 }
 
-fn uri(text: &str) -> Result<Uri, Error> {
-    text.parse()
-        .map_err(|error: http::uri::InvalidUri| Error::Connect(error.into()))
+fn setup(error: impl Into<BoxError>) -> SetupError {
+    SetupError(error.into())
 }

@@ -57,7 +57,7 @@ async fn a_caller_that_does_not_read_stops_the_upstream_and_is_cut_in_time() {
         .await;
     let begun = Instant::now();
     let mut caller = raw(adapter.address, STREAM, &[]).await;
-    // What the kernel's buffers hold, beside the adapter's 96 KiB.
+    // What the kernel's buffers hold, beside the adapter's 256 KiB.
     let n_bytes = meter.stalled_for(millis(500)).await;
     assert!(n_bytes < 16 << 20, "{n_bytes}");
     let reset = caller.next_of(RST_STREAM).await.unwrap();
@@ -113,7 +113,7 @@ async fn streams_that_nobody_reads_are_held_in_little_memory() {
         let more = held.saturating_sub(idle);
         eprintln!("{row}: {more} bytes a stream beside {idle} without events");
         assert!(
-            more <= 96 << 10,
+            more <= 256 << 10,
             "{row}: {more} beside {idle} without events"
         );
     }
