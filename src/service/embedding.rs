@@ -13,10 +13,7 @@ use crate::{
         error::ErrorBody,
     },
     proto::{self, embedding_service_server::EmbeddingService},
-    translate::{
-        Origin,
-        embedding::{self, Translated},
-    },
+    translate::embedding::{self, Translated},
     upstream::{self, Content, Headers, Json, Refusal, Route},
 };
 
@@ -75,12 +72,12 @@ impl EmbeddingService for Embedding {
         let translate = |message: proto::EmbedRequest, policy: &Policy, subject: &mut Subject| {
             subject.model.clone_from(&message.model);
             let translated = embedding::request(message, policy)?;
-            subject.origin = Origin::Embedding(translated.input);
+            subject.fields = translated.fields;
             Ok(translated)
         };
         let answer = |translated: Translated, headers| async move {
             let json = self.ask(translated.request, &headers).await?;
-            Ok(embedding::response(json.read()?, translated.n_inputs)?)
+            Ok(embedding::response(json.read()?, translated.asked)?)
         };
         self.backend
             .unary("Embed", request, translate, answer)

@@ -10,7 +10,7 @@ use tonic::{Code, Status};
 
 use crate::{
     service::deadline::{Expired, MalformedTimeout},
-    translate::{InvalidAnswer, InvalidRequest, Needs, Origin},
+    translate::{Fields, InvalidAnswer, InvalidRequest, Needs},
     upstream,
 };
 use report::{Report, Retry};
@@ -58,7 +58,7 @@ pub(crate) struct Subject {
     /// The model that was asked for; empty for the default one.
     pub(crate) model: String,
     /// The request that the upstream's was made from, whose fields an error names.
-    pub(crate) origin: Origin,
+    pub(crate) fields: Fields,
     /// Deltas that the caller was sent before.
     pub(crate) deltas: u64,
     /// Whether the answer is streamed, so that its library cannot repeat it once it has begun.
@@ -176,7 +176,7 @@ fn upstream_report(error: &upstream::Error, subject: &Subject) -> Report {
         Error::TooLarge {
             what: "body",
             limit,
-        } if subject.origin.is_optional() => Report::new(
+        } if subject.fields.is_optional() => Report::new(
             Code::ResourceExhausted,
             "RESPONSE_TOO_LARGE",
             format!("the answer is larger than {limit} bytes (--max-body-bytes); ask for less"),

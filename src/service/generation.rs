@@ -11,7 +11,10 @@ use crate::{
     config::Policy,
     openai::request,
     proto::{self, generation_service_server::GenerationService},
-    translate::{self, InvalidRequest, Mode, Needs, StreamTranslator, Translated},
+    translate::{
+        InvalidRequest, Mode, Needs,
+        generation::{self, StreamTranslator, Translated},
+    },
     upstream::{Content, Route},
 };
 
@@ -44,8 +47,8 @@ fn translate(
     subject: &mut Subject,
 ) -> Result<Translated, InvalidRequest> {
     subject.model.clone_from(&request.model);
-    let translated = translate::request(request, mode, policy)?;
-    subject.origin = translated.origin;
+    let translated = generation::request(request, mode, policy)?;
+    subject.fields = translated.fields;
     Ok(translated)
 }
 
@@ -81,7 +84,7 @@ impl GenerationService for Generation {
                 .upstream
                 .post(route(&request), content, &headers)
                 .await?;
-            Ok(translate::response(json.read()?, json.text(), &asked)?)
+            Ok(generation::response(json.read()?, json.text(), &asked)?)
         };
         self.backend
             .unary("Generate", request, translate, answer)

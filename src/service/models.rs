@@ -15,7 +15,7 @@ use crate::{
         transcription_service_server,
     },
     translate::{
-        Origin,
+        Fields,
         models::{self, Server},
     },
     upstream::{Headers, Route},
@@ -82,7 +82,7 @@ impl ModelService for Models {
     ) -> Result<Response<proto::ListModelsResponse>, Status> {
         let translate = |message: proto::ListModelsRequest, _: &Policy, subject: &mut Subject| {
             let proto::ListModelsRequest {} = message;
-            subject.origin = Origin::Models;
+            subject.fields = Fields::MODELS;
             Ok(())
         };
         let answer = |(), headers| async move {
@@ -102,7 +102,7 @@ impl ModelService for Models {
         let translate =
             |message: proto::GetModelRequest, policy: &Policy, subject: &mut Subject| {
                 let proto::GetModelRequest { model } = message;
-                subject.origin = Origin::Models;
+                subject.fields = Fields::MODELS;
                 subject.model.clone_from(&model);
                 let default = policy.default_model.clone();
                 Ok(match model.as_str() {

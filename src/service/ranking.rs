@@ -7,7 +7,7 @@ use crate::{
     config::Policy,
     openai::ranking::{RerankRequest, ScoreRequest},
     proto::{self, ranking_service_server::RankingService},
-    translate::{Origin, ranking},
+    translate::{Fields, ranking},
     upstream::{Content, Route},
 };
 
@@ -32,7 +32,7 @@ impl RankingService for Ranking {
     ) -> Result<Response<proto::ScoreResponse>, Status> {
         let translate = |message: proto::ScoreRequest, policy: &Policy, subject: &mut Subject| {
             subject.model.clone_from(&message.model);
-            subject.origin = Origin::Score;
+            subject.fields = Fields::SCORE;
             ranking::score_request(message, policy)
         };
         let answer = |request: ScoreRequest, headers| async move {
@@ -53,7 +53,7 @@ impl RankingService for Ranking {
     ) -> Result<Response<proto::RerankResponse>, Status> {
         let translate = |message: proto::RerankRequest, policy: &Policy, subject: &mut Subject| {
             subject.model.clone_from(&message.model);
-            subject.origin = Origin::Rerank;
+            subject.fields = Fields::RERANK;
             ranking::rerank_request(message, policy)
         };
         let answer = |request: RerankRequest, headers| async move {

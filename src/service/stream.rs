@@ -124,9 +124,7 @@ impl<T: ChunkTranslator> Responses<T> {
 /// Gives the translator the event that `events` is at, and tells its bytes.
 pub(super) fn take(events: &Events, translator: &mut impl ChunkTranslator) -> Result<usize, Error> {
     let json = events.data()?;
-    if !translator.push_text(json)? {
-        translator.push(events.chunk()?, json)?;
-    }
+    translator.push(events.chunk()?, json)?;
     Ok(json.len())
 }
 

@@ -8,7 +8,7 @@ use crate::{
     openai::tokenization::DetokenizeRequest,
     proto::{self, tokenization_service_server::TokenizationService},
     translate::{
-        Origin,
+        Fields,
         tokenization::{self, Translated},
     },
     upstream::{Content, Route},
@@ -37,7 +37,7 @@ impl TokenizationService for Tokenization {
             |message: proto::TokenizeRequest, policy: &Policy, subject: &mut Subject| {
                 subject.model.clone_from(&message.model);
                 let translated = tokenization::request(message, policy)?;
-                subject.origin = Origin::Tokenization(translated.input);
+                subject.fields = translated.fields;
                 Ok(translated)
             };
         let answer = |translated: Translated, headers| async move {
@@ -59,7 +59,7 @@ impl TokenizationService for Tokenization {
         let translate =
             |message: proto::DetokenizeRequest, policy: &Policy, subject: &mut Subject| {
                 subject.model.clone_from(&message.model);
-                subject.origin = Origin::Detokenization;
+                subject.fields = Fields::DETOKENIZE;
                 tokenization::detokenize_request(message, policy)
             };
         let answer = |request: DetokenizeRequest, headers| async move {

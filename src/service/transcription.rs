@@ -8,7 +8,7 @@ use crate::{
     openai::transcription::TranscriptionForm,
     proto::{self, transcription_service_server::TranscriptionService},
     translate::{
-        InvalidRequest, Mode, Origin,
+        Fields, InvalidRequest, Mode,
         transcription::{self, Asked, Translator},
     },
     upstream::{Content, Route},
@@ -34,7 +34,7 @@ fn translate(
     subject: &mut Subject,
 ) -> Result<(TranscriptionForm, Asked), InvalidRequest> {
     subject.model.clone_from(&message.model);
-    subject.origin = Origin::Transcription;
+    subject.fields = Fields::TRANSCRIBE;
     let asked = Asked::of(&message);
     Ok((transcription::form(message, mode, policy)?, asked))
 }
