@@ -14,6 +14,11 @@
     reason = "generated code"
 )]
 
+use std::sync::LazyLock;
+
+use prost::Message as _;
+use prost_types::FileDescriptorSet;
+
 mod codec;
 mod elements;
 
@@ -26,3 +31,7 @@ pub mod health {
 
 /// The serialized `FileDescriptorSet` of both, for server reflection.
 pub const DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptor_set.bin"));
+
+/// The same, decoded; the build made it, so that it can be decoded.
+pub(crate) static DESCRIPTORS: LazyLock<FileDescriptorSet> =
+    LazyLock::new(|| FileDescriptorSet::decode(DESCRIPTOR_SET).unwrap_or_default());

@@ -11,37 +11,30 @@ use super::{
 
 /// `ChatCompletionStreamResponse` or `CompletionStreamResponse`. Absent and null read alike.
 #[derive(Debug, Default, Deserialize)]
+#[serde(bound(deserialize = "'de: 'a"))]
 pub(crate) struct Chunk<'a> {
-    #[serde(borrow)]
     pub(crate) id: Option<Text<'a>>,
     pub(crate) created: Option<i64>,
-    #[serde(borrow)]
     pub(crate) model: Option<Text<'a>>,
     /// Empty in the chunk that holds the usage.
-    #[serde(borrow)]
     pub(crate) choices: Option<Vec<Choice<'a>>>,
     pub(crate) usage: Option<Usage>,
-    #[serde(borrow)]
     pub(crate) system_fingerprint: Option<Text<'a>>,
     pub(crate) prompt_token_ids: Option<Vec<i32>>,
-    #[serde(borrow)]
     pub(crate) prompt_text: Option<Text<'a>>,
     /// An error in place of a chunk; see [`super::error`].
-    #[serde(borrow)]
     pub(crate) error: Option<&'a RawValue>,
 }
 
 /// A piece of one choice: `delta` of chat, `text` of completions.
 #[derive(Debug, Default, Deserialize)]
+#[serde(bound(deserialize = "'de: 'a"))]
 pub(crate) struct Choice<'a> {
     /// Missing counts as 0.
     pub(crate) index: Option<i64>,
-    #[serde(borrow)]
     pub(crate) delta: Option<Delta<'a>>,
-    #[serde(borrow)]
     pub(crate) text: Option<Text<'a>>,
     pub(crate) logprobs: Option<Logprobs>,
-    #[serde(borrow)]
     pub(crate) finish_reason: Option<Text<'a>>,
     pub(crate) stop_reason: Option<StopReason>,
     pub(crate) token_ids: Option<Vec<i32>>,
@@ -51,34 +44,29 @@ pub(crate) struct Choice<'a> {
 
 /// `DeltaMessage`.
 #[derive(Debug, Default, Deserialize)]
+#[serde(bound(deserialize = "'de: 'a"))]
 pub(crate) struct Delta<'a> {
-    #[serde(borrow)]
     pub(crate) content: Option<Text<'a>>,
     /// Since 0.11.1.
-    #[serde(borrow)]
     pub(crate) reasoning: Option<Text<'a>>,
     /// 0.7.3 to 0.14, and beside `reasoning` with the same text in some of these.
-    #[serde(borrow)]
     pub(crate) reasoning_content: Option<Text<'a>>,
-    #[serde(borrow)]
     pub(crate) tool_calls: Option<Vec<ToolCallDelta<'a>>>,
 }
 
 /// `DeltaToolCall`: `id` and `name` come with the first piece only, or never.
 #[derive(Debug, Default, Deserialize)]
+#[serde(bound(deserialize = "'de: 'a"))]
 pub(crate) struct ToolCallDelta<'a> {
     pub(crate) index: Option<i64>,
-    #[serde(borrow)]
     pub(crate) id: Option<Text<'a>>,
-    #[serde(borrow)]
     pub(crate) function: Option<FunctionDelta<'a>>,
 }
 
 /// `DeltaFunctionCall`.
 #[derive(Debug, Default, Deserialize)]
+#[serde(bound(deserialize = "'de: 'a"))]
 pub(crate) struct FunctionDelta<'a> {
-    #[serde(borrow)]
     pub(crate) name: Option<Text<'a>>,
-    #[serde(borrow)]
     pub(crate) arguments: Option<Text<'a>>,
 }

@@ -1,11 +1,10 @@
 //! `/v1/embeddings` (vLLM 0.33).
 
-use std::{collections::BTreeMap, fmt};
+use std::collections::BTreeMap;
 
-use serde::{
-    Deserialize, Deserializer, Serialize,
-    de::{self, SeqAccess, Visitor},
-};
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
+use serde_json::value::RawValue;
+use serde_with_macros::skip_serializing_none;
 
 use super::{
     request::{Json, Message},
@@ -14,40 +13,27 @@ use super::{
 };
 
 /// `EmbeddingRequest`.
+#[skip_serializing_none]
 #[derive(Debug, Serialize)]
 pub(crate) struct EmbeddingRequest {
     #[serde(flatten)]
     pub(crate) input: Input,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) model: Option<String>,
     pub(crate) encoding_format: EncodingFormat,
     /// Since 0.11.2; without it the vectors are of the upstream's own byte order.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) endianness: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) dimensions: Option<i32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) use_activation: Option<bool>,
     /// The older name of `use_activation`, which newer releases refuse.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) normalize: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) truncate_prompt_tokens: Option<i32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) truncation_side: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) add_special_tokens: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) add_generation_prompt: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) continue_final_message: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) chat_template_kwargs: Option<Json>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) priority: Option<i32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) cache_salt: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) user: Option<String>,
     /// Members of `extra_body_json`; none has the name of a field above.
     #[serde(flatten)]
@@ -79,23 +65,21 @@ pub(crate) enum EncodingFormat {
 
 /// `EmbeddingResponse`; read only, and the vectors are not copied where they are in base64.
 #[derive(Debug, Deserialize)]
+#[serde(bound(deserialize = "'de: 'a"))]
 pub(crate) struct EmbeddingResponse<'a> {
-    #[serde(borrow)]
     pub(crate) id: Option<Text<'a>>,
     pub(crate) created: Option<i64>,
-    #[serde(borrow)]
     pub(crate) model: Option<Text<'a>>,
-    #[serde(borrow)]
     pub(crate) data: Vec<EmbeddingData<'a>>,
     pub(crate) usage: Option<Usage>,
 }
 
 /// `EmbeddingResponseData`.
 #[derive(Debug, Deserialize)]
+#[serde(bound(deserialize = "'de: 'a"))]
 pub(crate) struct EmbeddingData<'a> {
     /// Missing counts as its place in the list.
     pub(crate) index: Option<i64>,
-    #[serde(borrow)]
     pub(crate) embedding: Vectors<'a>,
 }
 
@@ -112,90 +96,15 @@ pub(crate) enum Vectors<'a> {
 
 impl<'de: 'a, 'a> Deserialize<'de> for Vectors<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(VectorsVisitor)
-    }
-}
-
-struct VectorsVisitor;
-
-impl<'de> Visitor<'de> for VectorsVisitor {
-    type Value = Vectors<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("base64, numbers or lists of numbers")
-    }
-
-    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
-        Ok(Vectors::Base64(text.into()))
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-        Ok(Vectors::Base64(text.to_owned().into()))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
-        let mut values = match entries.next_element()? {
-            None => return Ok(Vectors::Vector(Vec::new())),
-            Some(Entry::Vector(first)) => {
-                let mut vectors = vec![first];
-                while let Some(vector) = entries.next_element()? {
-                    vectors.push(vector);
-                }
-                return Ok(Vectors::Matrix(vectors));
-            }
-            Some(Entry::Number(first)) => vec![first],
+        // An untagged enum would copy each number into a value of its own first.
+        let json = <&RawValue>::deserialize(deserializer)?.get();
+        let mut start = json.bytes().filter(|byte| !byte.is_ascii_whitespace());
+        let vectors = match (start.next(), start.next()) {
+            (Some(b'"'), _) => serde_json::from_str(json).map(Self::Base64),
+            (_, Some(b'[')) => serde_json::from_str(json).map(Self::Matrix),
+            _ => serde_json::from_str(json).map(Self::Vector),
         };
-        while let Some(value) = entries.next_element()? {
-            values.push(value);
-        }
-        Ok(Vectors::Vector(values))
-    }
-}
-
-/// The first entry of an embedding, which tells a vector from a matrix.
-enum Entry {
-    Number(f32),
-    Vector(Vec<f32>),
-}
-
-impl<'de> Deserialize<'de> for Entry {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(EntryVisitor)
-    }
-}
-
-struct EntryVisitor;
-
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_precision_loss,
-    reason = "the numbers are 32-bit floats, written as JSON"
-)]
-impl<'de> Visitor<'de> for EntryVisitor {
-    type Value = Entry;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a number or a list of numbers")
-    }
-
-    fn visit_f64<E: de::Error>(self, value: f64) -> Result<Entry, E> {
-        Ok(Entry::Number(value as f32))
-    }
-
-    fn visit_i64<E: de::Error>(self, value: i64) -> Result<Entry, E> {
-        Ok(Entry::Number(value as f32))
-    }
-
-    fn visit_u64<E: de::Error>(self, value: u64) -> Result<Entry, E> {
-        Ok(Entry::Number(value as f32))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut entries: A) -> Result<Entry, A::Error> {
-        let mut values = Vec::new();
-        while let Some(value) = entries.next_element()? {
-            values.push(value);
-        }
-        Ok(Entry::Vector(values))
+        vectors.map_err(D::Error::custom)
     }
 }
 

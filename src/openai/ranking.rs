@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use serde_with_macros::skip_serializing_none;
 
 use super::{request::Json, response::Usage};
 
@@ -24,36 +25,28 @@ pub(crate) enum Queries {
 }
 
 /// `RerankRequest`.
+#[skip_serializing_none]
 #[derive(Debug, Serialize)]
 pub(crate) struct RerankRequest {
     pub(crate) query: String,
     pub(crate) documents: Vec<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) top_n: Option<i32>,
     #[serde(flatten)]
     pub(crate) shared: Shared,
 }
 
 /// `ScoringRequestMixin`.
+#[skip_serializing_none]
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Shared {
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) model: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) instruction: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) use_activation: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) max_tokens_per_query: Option<i32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) max_tokens_per_doc: Option<i32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) truncate_prompt_tokens: Option<i32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) truncation_side: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) chat_template_kwargs: Option<Json>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) priority: Option<i32>,
     /// Members of `extra_body_json`; none has the name of a field above.
     #[serde(flatten)]

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use serde_json::value::RawValue;
+use serde_with_macros::skip_serializing_none;
 
 /// JSON text that is passed on as it is, so that key order and large numbers survive.
 pub(crate) type Json = Box<RawValue>;
@@ -21,6 +22,7 @@ pub(crate) enum Request {
 }
 
 /// `ChatCompletionRequest`.
+#[skip_serializing_none]
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct ChatRequest {
     pub(crate) messages: Vec<Message>,
@@ -28,27 +30,17 @@ pub(crate) struct ChatRequest {
     pub(crate) shared: Shared,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) tools: Vec<Tool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) tool_choice: Option<ToolChoice>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) parallel_tool_calls: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) logprobs: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) top_logprobs: Option<i32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) reasoning_effort: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) include_reasoning: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) add_generation_prompt: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) continue_final_message: Option<bool>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) documents: Vec<BTreeMap<String, String>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) chat_template_kwargs: Option<Json>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) return_prompt_text: Option<bool>,
     /// Members of `extra_body_json`; none has the name of a field above.
     #[serde(flatten)]
@@ -56,15 +48,14 @@ pub(crate) struct ChatRequest {
 }
 
 /// `CompletionRequest`, with one prompt.
+#[skip_serializing_none]
 #[derive(Debug, Serialize)]
 pub(crate) struct CompletionRequest {
     pub(crate) prompt: Prompt,
     #[serde(flatten)]
     pub(crate) shared: Shared,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) suffix: Option<String>,
     /// The number of likeliest tokens, where chat has a switch and a number.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) logprobs: Option<i32>,
     /// Members of `extra_body_json`; none has the name of a field above.
     #[serde(flatten)]
@@ -80,36 +71,24 @@ pub(crate) enum Prompt {
 }
 
 /// What both bodies have.
+#[skip_serializing_none]
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Shared {
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) model: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) stream: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) stream_options: Option<StreamOptions>,
     /// Sent to both routes; chat calls it deprecated, but every version from 0.6 on takes it.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) max_tokens: Option<i32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) temperature: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) top_p: Option<f64>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) stop: Vec<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) seed: Option<i64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) n: Option<i32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) top_k: Option<i32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) min_p: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) frequency_penalty: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) presence_penalty: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) repetition_penalty: Option<f64>,
     /// Keys become JSON strings, as vLLM expects them.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -118,76 +97,50 @@ pub(crate) struct Shared {
     pub(crate) allowed_token_ids: Vec<i32>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) bad_words: Vec<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) use_beam_search: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) length_penalty: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) watermarking: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) min_tokens: Option<i32>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) stop_token_ids: Vec<i32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) ignore_eos: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) include_stop_str_in_output: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) repetition_detection: Option<RepetitionDetection>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) truncate_prompt_tokens: Option<i32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) truncation_side: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) add_special_tokens: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) skip_special_tokens: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) spaces_between_special_tokens: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) echo: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) thinking_token_budget: Option<i32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) response_format: Option<ResponseFormat>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) structured_outputs: Option<StructuredOutputs>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) logprob_token_ids: Vec<i32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) prompt_logprobs: Option<i32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) return_token_ids: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) return_tokens_as_token_ids: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) priority: Option<i32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) cache_salt: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) session_id: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) user: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) stream_interval: Option<i32>,
 }
 
 /// `StreamOptions`; only with `stream`.
+#[skip_serializing_none]
 #[derive(Debug, Serialize)]
 pub(crate) struct StreamOptions {
     pub(crate) include_usage: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) continuous_usage_stats: Option<bool>,
 }
 
 /// `RepetitionDetectionParams`.
+#[skip_serializing_none]
 #[derive(Debug, Serialize)]
 pub(crate) struct RepetitionDetection {
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) max_pattern_size: Option<i32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) min_pattern_size: Option<i32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) min_count: Option<i32>,
 }
 
@@ -215,30 +168,26 @@ pub(crate) struct JsonSchema {
 }
 
 /// `StructuredOutputsParams`: one constraint of those that have no `response_format`.
+#[skip_serializing_none]
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct StructuredOutputs {
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) regex: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) choice: Vec<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) grammar: Option<String>,
 }
 
 /// A turn of a chat.
+#[skip_serializing_none]
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Message {
     pub(crate) role: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) content: Option<Content>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) name: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) tool_calls: Vec<ToolCall>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) tool_call_id: Option<String>,
     /// The name that vLLM reads since 0.11.1.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) reasoning: Option<String>,
 }
 
@@ -275,27 +224,19 @@ pub(crate) enum Part {
 }
 
 /// Where media is: an `http`, `https` or `data` URL.
+#[skip_serializing_none]
 #[derive(Debug, Serialize)]
 pub(crate) struct MediaUrl {
     pub(crate) url: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) detail: Option<String>,
 }
 
 /// A tool call that the assistant made.
 #[derive(Debug, Serialize)]
+#[serde(tag = "type", rename = "function")]
 pub(crate) struct ToolCall {
     pub(crate) id: String,
-    #[serde(rename = "type")]
-    pub(crate) kind: Function,
     pub(crate) function: FunctionCall,
-}
-
-/// The one kind of tool.
-#[derive(Clone, Copy, Debug, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Function {
-    Function,
 }
 
 /// The call of a function; `arguments` is JSON text.
@@ -307,21 +248,18 @@ pub(crate) struct FunctionCall {
 
 /// A tool that the model may call.
 #[derive(Debug, Serialize)]
+#[serde(tag = "type", rename = "function")]
 pub(crate) struct Tool {
-    #[serde(rename = "type")]
-    pub(crate) kind: Function,
     pub(crate) function: FunctionDefinition,
 }
 
 /// What a function is.
+#[skip_serializing_none]
 #[derive(Debug, Serialize)]
 pub(crate) struct FunctionDefinition {
     pub(crate) name: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) description: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) parameters: Option<Json>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) strict: Option<bool>,
 }
 
@@ -331,11 +269,14 @@ pub(crate) struct FunctionDefinition {
 pub(crate) enum ToolChoice {
     /// `none`, `auto` or `required`.
     Mode(&'static str),
-    Function {
-        #[serde(rename = "type")]
-        kind: Function,
-        function: FunctionName,
-    },
+    Function(NamedFunction),
+}
+
+/// `ChatCompletionNamedToolChoiceParam`.
+#[derive(Debug, Serialize)]
+#[serde(tag = "type", rename = "function")]
+pub(crate) struct NamedFunction {
+    pub(crate) function: FunctionName,
 }
 
 /// The name of a function.

@@ -1,31 +1,20 @@
 //! Scalars that are read without copying where the JSON allows it.
 
-use std::{borrow::Cow, fmt, ops::Deref};
+use std::{borrow::Cow, ops::Deref};
 
-use serde::{Deserialize, Deserializer, de};
+use serde::Deserialize;
 
 /// A JSON string, borrowed from the event unless it holds an escape.
 ///
 /// Serde borrows no `Cow` inside an `Option`, hence a type of its own.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Text<'a>(Cow<'a, str>);
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
 impl Text<'_> {
     /// The text, copied if it was borrowed.
     pub(crate) fn into_owned(self) -> String {
         self.0.into_owned()
-    }
-}
-
-impl<'a> From<&'a str> for Text<'a> {
-    fn from(text: &'a str) -> Self {
-        Self(Cow::Borrowed(text))
-    }
-}
-
-impl From<String> for Text<'_> {
-    fn from(text: String) -> Self {
-        Self(Cow::Owned(text))
     }
 }
 
@@ -37,69 +26,38 @@ impl Deref for Text<'_> {
     }
 }
 
-impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor;
-
-        impl<'de> de::Visitor<'de> for Visitor {
-            type Value = Text<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a string")
-            }
-
-            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
-                Ok(Text(Cow::Borrowed(text)))
-            }
-
-            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-                Ok(Text(Cow::Owned(text.to_owned())))
-            }
-
-            fn visit_string<E>(self, text: String) -> Result<Self::Value, E> {
-                Ok(Text(Cow::Owned(text)))
-            }
-        }
-
-        deserializer.deserialize_str(Visitor)
-    }
-}
-
 /// `stop_reason`: the stop text or the stop token that ended a choice.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(untagged)]
 pub(crate) enum StopReason {
     Text(String),
     TokenId(i32),
 }
 
-impl<'de> Deserialize<'de> for StopReason {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor;
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-        impl de::Visitor<'_> for Visitor {
-            type Value = StopReason;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a string or a token id")
-            }
-
-            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-                Ok(StopReason::Text(text.to_owned()))
-            }
-
-            fn visit_i64<E: de::Error>(self, id: i64) -> Result<Self::Value, E> {
-                i32::try_from(id)
-                    .map(StopReason::TokenId)
-                    .map_err(|_range| E::invalid_value(de::Unexpected::Signed(id), &self))
-            }
-
-            fn visit_u64<E: de::Error>(self, id: u64) -> Result<Self::Value, E> {
-                i32::try_from(id)
-                    .map(StopReason::TokenId)
-                    .map_err(|_range| E::invalid_value(de::Unexpected::Unsigned(id), &self))
-            }
+    #[test]
+    fn a_string_is_copied_only_where_it_holds_an_escape() {
+        for (json, is_borrowed) in [(r#""a""#, true), (r#""""#, true), (r#""\u0061""#, false)] {
+            let text: Option<Text<'_>> = serde_json::from_str(json).unwrap();
+            let is_found = matches!(text, Some(Text(Cow::Borrowed(_))));
+            assert_eq!(is_found, is_borrowed, "{json}");
         }
+    }
 
-        deserializer.deserialize_any(Visitor)
+    #[test]
+    fn a_stop_reason_is_a_text_or_a_token_id() {
+        for (json, expected) in [
+            (r#""a""#, Some(StopReason::Text("a".to_owned()))),
+            ("7", Some(StopReason::TokenId(7))),
+            ("-1", Some(StopReason::TokenId(-1))),
+            ("2147483648", None),
+            ("[]", None),
+        ] {
+            let read: Option<StopReason> = serde_json::from_str(json).ok();
+            assert_eq!(read, expected, "{json}");
+        }
     }
 }

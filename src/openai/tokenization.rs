@@ -3,28 +3,24 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use serde_with_macros::skip_serializing_none;
 
 use super::request::{Json, Message, Tool};
 
 /// `TokenizeRequest`.
+#[skip_serializing_none]
 #[derive(Debug, Serialize)]
 pub(crate) struct TokenizeRequest {
     #[serde(flatten)]
     pub(crate) input: Input,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) model: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) tools: Vec<Tool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) add_special_tokens: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) add_generation_prompt: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) continue_final_message: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) chat_template_kwargs: Option<Json>,
     /// Since 0.9.2.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) return_token_strs: Option<bool>,
     /// Members of `extra_body_json`; none has the name of a field above.
     #[serde(flatten)]
@@ -49,9 +45,9 @@ pub(crate) struct TokenizeResponse {
 }
 
 /// `DetokenizeRequest`.
+#[skip_serializing_none]
 #[derive(Debug, Serialize)]
 pub(crate) struct DetokenizeRequest {
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) model: Option<String>,
     pub(crate) tokens: Vec<i32>,
 }

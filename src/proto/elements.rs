@@ -1,12 +1,11 @@
-//! The messages within a request, counted before they are decoded.
+//! Counts the messages within a request before they are decoded.
 //!
-//! An empty message within a message is two bytes on the wire, and 150 where it is decoded: a list of a million of them
-//! is cheap to send, cheaper still where it is compressed, and decoded before any limit of the contract is looked at.
-//! So they are counted on the wire first (<https://protobuf.dev/programming-guides/encoding>).
+//! An empty message within a message takes two bytes on the wire, and 150 once decoded. A list of a million of them is
+//! cheap to send, more so compressed, and is decoded before any limit of the contract is checked. So they are counted on
+//! the wire first (<https://protobuf.dev/programming-guides/encoding>).
 
 use std::{collections::HashMap, sync::LazyLock};
 
-use prost::Message;
 use prost_types::{FileDescriptorSet, field_descriptor_proto::Type};
 
 /// Messages that any request may hold, however small they are: twice the turns that a chat may have.
@@ -27,18 +26,13 @@ type Shape = Vec<(u64, usize)>;
 #[derive(Debug, Default)]
 struct Shapes {
     shapes: Vec<Shape>,
-    /// What callers may send, by full name.
+    /// The request messages, by full name.
     requests: HashMap<String, usize>,
 }
 
-static SHAPES: LazyLock<Shapes> = LazyLock::new(|| {
-    // It was made by the build, so that it can be decoded.
-    FileDescriptorSet::decode(super::DESCRIPTOR_SET)
-        .map(|set| Shapes::new(&set))
-        .unwrap_or_default()
-});
+static SHAPES: LazyLock<Shapes> = LazyLock::new(|| Shapes::new(&super::DESCRIPTORS));
 
-/// Refuses a request, by its full name, that holds too many messages. What is no protobuf is left to the decoder.
+/// Refuses a request, by its full name, that holds too many messages. The decoder refuses malformed protobuf.
 pub(super) fn check(name: &str, bytes: &[u8]) -> Result<(), TooMany> {
     SHAPES.check(name, bytes)
 }
@@ -92,7 +86,7 @@ impl Shapes {
         self.count(request, bytes, &mut left)
     }
 
-    /// Takes the messages within a message off `left`. The contract nests messages a few deep, so that this does too.
+    /// Subtracts the messages within a message from `left`. The contract nests messages a few deep, which bounds the depth.
     fn count(&self, message: usize, mut bytes: &[u8], left: &mut usize) -> Result<(), TooMany> {
         let fields = self.shapes.get(message).map_or(&[][..], Vec::as_slice);
         while let Some((field, value)) = next_field(&mut bytes) {
@@ -107,9 +101,9 @@ impl Shapes {
     }
 }
 
-/// The number of the next field, and its bytes where it says their number; `None` at the end, or at what is no protobuf.
+/// The number of the next field, and its bytes if it is length-delimited; `None` at the end, or at malformed protobuf.
 ///
-/// The marks of a group pass as fields without a value, and what they enclose as fields of the message.
+/// The tags of a group pass as fields without a value, and its content as fields of the message.
 fn next_field<'a>(bytes: &mut &'a [u8]) -> Option<(u64, Option<&'a [u8]>)> {
     const FIXED_64: u64 = 1;
     const LENGTH: u64 = 2;
@@ -147,7 +141,7 @@ fn varint(bytes: &mut &[u8]) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use prost::Name;
+    use prost::{Message, Name};
 
     use super::*;
     use crate::proto::{

@@ -17,7 +17,7 @@ use super::{
     deadline::{Deadline, Limit, MalformedTimeout},
     request_id::{REQUEST_ID, RequestId},
 };
-use crate::{translate::Origin, upstream::Headers};
+use crate::{translate::Fields, upstream::Headers};
 
 /// W3C trace context, which is sent on as it came.
 const TRACE: [HeaderName; 2] = [
@@ -40,7 +40,7 @@ struct State {
     headers: Headers,
     id: RequestId,
     model: OnceLock<String>,
-    origin: OnceLock<Origin>,
+    fields: OnceLock<Fields>,
     is_stream: AtomicBool,
     failure: OnceLock<Failure>,
     ending: OnceLock<Ending>,
@@ -91,7 +91,7 @@ impl Call {
             },
             id,
             model: OnceLock::new(),
-            origin: OnceLock::new(),
+            fields: OnceLock::new(),
             is_stream: AtomicBool::new(false),
             failure: OnceLock::new(),
             ending: OnceLock::new(),
@@ -150,13 +150,13 @@ impl Call {
         let _ = self.0.model.set(model.to_owned());
     }
 
-    /// The request that the upstream's request was made from, whose fields an error names.
-    pub(crate) fn origin(&self) -> Origin {
-        self.0.origin.get().copied().unwrap_or_default()
+    /// The fields of the request, which an error of the upstream is about.
+    pub(crate) fn fields(&self) -> Fields {
+        self.0.fields.get().copied().unwrap_or_default()
     }
 
-    pub(crate) fn set_origin(&self, origin: Origin) {
-        let _ = self.0.origin.set(origin);
+    pub(crate) fn set_fields(&self, fields: Fields) {
+        let _ = self.0.fields.set(fields);
     }
 
     /// Whether the answer is streamed, so that no library repeats the call once it has begun.

@@ -9,7 +9,7 @@ use crate::{
         error::ErrorBody,
     },
     proto::{self, embedding_service_server::EmbeddingService},
-    translate::{Origin, embedding},
+    translate::embedding,
     upstream::{self, Answer, Refusal, Route},
 };
 
@@ -23,9 +23,9 @@ impl EmbeddingService for Adapter {
         let answer = async {
             call.set_model(&message.model);
             let translated = embedding::request(message, &self.policy)?;
-            call.set_origin(Origin::Embedding(translated.input));
+            call.set_fields(translated.fields);
             let answer = self.embeddings(translated.request, &call).await?;
-            Ok(embedding::response(answer.read()?, translated.n_inputs)?)
+            Ok(embedding::response(answer.read()?, translated.asked)?)
         };
         unary(&call, answer).await
     }

@@ -117,7 +117,7 @@ fn upstream_report(error: &upstream::Error, call: &Call) -> Report {
         Error::TooLarge {
             what: "body",
             limit,
-        } if call.origin().is_optional() => Report::new(
+        } if call.fields().is_optional() => Report::new(
             Code::ResourceExhausted,
             "RESPONSE_TOO_LARGE",
             format!("the answer is larger than {limit} bytes (--max-body-bytes); ask for less"),

@@ -12,7 +12,10 @@ use super::{
 use crate::{
     openai::request,
     proto::{self, generation_service_server::GenerationService},
-    translate::{self, Mode, Needs, StreamTranslator, Translated},
+    translate::{
+        Mode, Needs,
+        generation::{self, StreamTranslator, Translated},
+    },
     upstream::Route,
 };
 
@@ -34,7 +37,7 @@ impl GenerationService for Adapter {
                 .post(route, &translated.request, call.headers())
                 .await?;
             let (response, asked) = (answer.read()?, &translated.asked);
-            Ok(translate::response(response, answer.text(), asked)?)
+            Ok(generation::response(response, answer.text(), asked)?)
         };
         unary(&call, answer).await
     }
@@ -67,8 +70,8 @@ impl Adapter {
         call: &Call,
     ) -> Result<Translated, Error> {
         call.set_model(&message.model);
-        let translated = translate::request(message, mode, &self.policy)?;
-        call.set_origin(translated.origin);
+        let translated = generation::request(message, mode, &self.policy)?;
+        call.set_fields(translated.fields);
         Ok(translated)
     }
 

@@ -11,7 +11,7 @@ use crate::{
         transcription_service_server,
     },
     translate::{
-        Origin,
+        Fields,
         models::{self, Server},
     },
     upstream::Route,
@@ -52,7 +52,7 @@ impl ModelService for Adapter {
 impl Adapter {
     /// What the upstream lists, and what it is.
     async fn models(&self, call: &Call) -> Result<(ModelList, Server), Error> {
-        call.set_origin(Origin::Models);
+        call.set_fields(Fields::MODELS);
         let list = self
             .upstream
             .get(Route::MODELS, call.headers())

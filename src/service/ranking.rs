@@ -5,7 +5,7 @@ use tonic::{Request, Response, Status};
 use super::{Adapter, call::Call, unary};
 use crate::{
     proto::{self, ranking_service_server::RankingService},
-    translate::{Origin, ranking},
+    translate::{Fields, ranking},
     upstream::Route,
 };
 
@@ -18,7 +18,7 @@ impl RankingService for Adapter {
         let (call, message) = Call::parts(request);
         let answer = async {
             call.set_model(&message.model);
-            call.set_origin(Origin::Score);
+            call.set_fields(Fields::SCORE);
             let request = ranking::score_request(message, &self.policy)?;
             let answer = self
                 .upstream
@@ -37,7 +37,7 @@ impl RankingService for Adapter {
         let (call, message) = Call::parts(request);
         let answer = async {
             call.set_model(&message.model);
-            call.set_origin(Origin::Rerank);
+            call.set_fields(Fields::RERANK);
             let request = ranking::rerank_request(message, &self.policy)?;
             let answer = self
                 .upstream

@@ -5,7 +5,7 @@ use tonic::{Request, Response, Status};
 use super::{Adapter, call::Call, unary};
 use crate::{
     proto::{self, tokenization_service_server::TokenizationService},
-    translate::{Origin, tokenization},
+    translate::{Fields, tokenization},
     upstream::Route,
 };
 
@@ -19,7 +19,7 @@ impl TokenizationService for Adapter {
         let answer = async {
             call.set_model(&message.model);
             let translated = tokenization::request(message, &self.policy)?;
-            call.set_origin(Origin::Tokenization(translated.input));
+            call.set_fields(translated.fields);
             let answer = self
                 .upstream
                 .post(Route::TOKENIZE, &translated.request, call.headers())
@@ -37,7 +37,7 @@ impl TokenizationService for Adapter {
         let (call, message) = Call::parts(request);
         let answer = async {
             call.set_model(&message.model);
-            call.set_origin(Origin::Detokenization);
+            call.set_fields(Fields::DETOKENIZE);
             let request = tokenization::detokenize_request(message, &self.policy)?;
             let answer = self
                 .upstream

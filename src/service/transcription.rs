@@ -13,7 +13,7 @@ use crate::{
     openai::transcription::TranscriptionForm,
     proto::{self, transcription_service_server::TranscriptionService},
     translate::{
-        Mode, Origin,
+        Fields, Mode,
         transcription::{self, Asked, Translator},
     },
     upstream::Route,
@@ -65,7 +65,7 @@ impl Adapter {
         call: &Call,
     ) -> Result<TranscriptionForm, Error> {
         call.set_model(&message.model);
-        call.set_origin(Origin::Transcription);
+        call.set_fields(Fields::TRANSCRIBE);
         Ok(transcription::form(message, mode, &self.policy)?)
     }
 }

@@ -1,16 +1,21 @@
 //! The turns of a chat.
 
+pub(super) mod media;
+pub(super) mod media_type;
+pub(super) mod template;
+pub(super) mod tools;
+
 use crate::{
     config::Policy,
-    openai::request::{Content, Function, FunctionCall, Message, Part, ToolCall},
+    openai::request::{Content, FunctionCall, Message, Part, ToolCall},
     proto::{self, Role, content_part},
 };
 
 use super::{
-    InvalidRequest,
-    media::{self, Kind},
-    text,
+    invalid::InvalidRequest,
+    sampling::{at_most, text},
 };
+use media_type::Kind;
 
 /// Most turns of a chat, and most parts and tool calls of a turn.
 const MAX_ENTRIES: usize = 4096;
@@ -20,12 +25,9 @@ pub(super) fn messages(
     messages: Vec<proto::ChatMessage>,
     policy: &Policy,
 ) -> Result<Vec<Message>, InvalidRequest> {
-    at_most(messages.len(), "messages")?;
-    let message = |(n, message)| {
+    each("messages", messages, |message| {
         self::message(message, policy)
-            .map_err(|invalid: InvalidRequest| invalid.within(&format!("messages[{n}]")))
-    };
-    messages.into_iter().enumerate().map(message).collect()
+    })
 }
 
 /// One user turn.
@@ -35,6 +37,19 @@ pub(super) fn prompt(text: String) -> Vec<Message> {
         content: Some(Content::Text(text)),
         ..Message::default()
     }]
+}
+
+/// Translates each entry of a list; an error names the entry.
+fn each<T, U>(
+    field: &str,
+    list: Vec<T>,
+    translate: impl Fn(T) -> Result<U, InvalidRequest>,
+) -> Result<Vec<U>, InvalidRequest> {
+    let list = at_most(field, list, MAX_ENTRIES)?.into_iter().enumerate();
+    list.map(|(n, entry)| {
+        translate(entry).map_err(|invalid| invalid.within(&format!("{field}[{n}]")))
+    })
+    .collect()
 }
 
 fn message(message: proto::ChatMessage, policy: &Policy) -> Result<Message, InvalidRequest> {
@@ -52,7 +67,7 @@ fn message(message: proto::ChatMessage, policy: &Policy) -> Result<Message, Inva
         role: self::role(role)?,
         content: self::content(content, parts, policy)?,
         name: text(name),
-        tool_calls: self::tool_calls(tool_calls)?,
+        tool_calls: each("tool_calls", tool_calls, tool_call)?,
         tool_call_id: text(tool_call_id),
         reasoning: text(reasoning),
     };
@@ -71,31 +86,23 @@ fn role(role: Role) -> Result<&'static str, InvalidRequest> {
     }
 }
 
-/// What only a turn of one role may have.
+/// Fields that only a turn of one role may have.
 fn belongs_to(role: Role, message: &Message) -> Result<(), InvalidRequest> {
-    let is_assistant = role == Role::Assistant;
-    if !is_assistant && !message.tool_calls.is_empty() {
-        let description = "belongs to a turn of ROLE_ASSISTANT only";
-        return Err(InvalidRequest::new("tool_calls", description));
+    let set = [
+        ("tool_calls", !message.tool_calls.is_empty()),
+        ("reasoning", message.reasoning.is_some()),
+    ];
+    if role != Role::Assistant {
+        InvalidRequest::refuse(&set, "is allowed only with ROLE_ASSISTANT")?;
     }
-    if !is_assistant && message.reasoning.is_some() {
-        let description = "belongs to a turn of ROLE_ASSISTANT only";
-        return Err(InvalidRequest::new("reasoning", description));
+    let set = [("tool_call_id", message.tool_call_id.is_some())];
+    if role != Role::Tool {
+        InvalidRequest::refuse(&set, "is allowed only with ROLE_TOOL")?;
     }
-    match (role == Role::Tool, message.tool_call_id.is_some()) {
-        (true, false) => {
-            let description = "must be the id of the call that this is the result of";
-            Err(InvalidRequest::new("tool_call_id", description))
-        }
-        (false, true) => {
-            let description = "belongs to a turn of ROLE_TOOL only";
-            Err(InvalidRequest::new("tool_call_id", description))
-        }
-        (true, true) | (false, false) => Ok(()),
-    }
+    Ok(())
 }
 
-/// A turn without text says so, since templates look at it; one with calls alone has none, as OpenAI's answers do.
+/// A turn without text has an empty one, since templates read it; a turn with only calls has none, as in OpenAI's answers.
 fn with_content(mut message: Message) -> Message {
     if message.content.is_none() && message.tool_calls.is_empty() {
         message.content = Some(Content::Text(String::new()));
@@ -112,44 +119,31 @@ fn content(
         return Ok(text(content).map(Content::Text));
     }
     if !content.is_empty() {
-        let description = "set one of `content` and `parts`";
+        let description = "`content` and `parts` are mutually exclusive";
         return Err(InvalidRequest::together(&["content", "parts"], description));
     }
-    at_most(parts.len(), "parts")?;
-    let part = |(n, part)| self::part(&format!("parts[{n}]"), part, policy);
-    let parts: Result<Vec<Part>, InvalidRequest> =
-        parts.into_iter().enumerate().map(part).collect();
-    parts.map(Content::Parts).map(Some)
+    let parts = each("parts", parts, |part| self::part(part, policy))?;
+    Ok(Some(Content::Parts(parts)))
 }
 
-fn part(field: &str, part: proto::ContentPart, policy: &Policy) -> Result<Part, InvalidRequest> {
+fn part(part: proto::ContentPart, policy: &Policy) -> Result<Part, InvalidRequest> {
     use content_part::Part as Piece;
 
-    let proto::ContentPart { part } = part;
-    let part = match part {
-        Some(Piece::Text(text)) => Ok(Part::Text { text }),
-        Some(Piece::Image(image)) => media::part("image", Some(Kind::Image), image, policy),
-        Some(Piece::Audio(audio)) => media::part("audio", Some(Kind::Audio), audio, policy),
-        Some(Piece::Video(video)) => media::part("video", Some(Kind::Video), video, policy),
-        Some(Piece::File(file)) => media::part("file", None, file, policy),
+    let (name, kind, media) = match part.part {
+        Some(Piece::Text(text)) => return Ok(Part::Text { text }),
+        Some(Piece::Image(image)) => ("image", Some(Kind::Image), image),
+        Some(Piece::Audio(audio)) => ("audio", Some(Kind::Audio), audio),
+        Some(Piece::Video(video)) => ("video", Some(Kind::Video), video),
+        Some(Piece::File(file)) => ("file", None, file),
         None => {
-            let description = "nothing is set; set the piece of the message";
-            return Err(InvalidRequest::new(field, description));
+            let description = "must have `text`, `image`, `audio`, `video` or `file` set";
+            return Err(InvalidRequest::new("", description));
         }
     };
-    part.map_err(|invalid| invalid.within(field))
+    media::part(kind, media, policy).map_err(|invalid| invalid.within(name))
 }
 
-fn tool_calls(calls: Vec<proto::ToolCall>) -> Result<Vec<ToolCall>, InvalidRequest> {
-    at_most(calls.len(), "tool_calls")?;
-    let call = |(n, call)| {
-        tool_call(call)
-            .map_err(|invalid: InvalidRequest| invalid.within(&format!("tool_calls[{n}]")))
-    };
-    calls.into_iter().enumerate().map(call).collect()
-}
-
-/// The arguments go back as the model wrote them, whole or cut: vLLM makes an empty object of what is no JSON.
+/// The arguments go back as the model wrote them, complete or cut: vLLM reads an empty object where they are no JSON.
 fn tool_call(call: proto::ToolCall) -> Result<ToolCall, InvalidRequest> {
     let proto::ToolCall {
         id,
@@ -163,17 +157,8 @@ fn tool_call(call: proto::ToolCall) -> Result<ToolCall, InvalidRequest> {
     }
     Ok(ToolCall {
         id,
-        kind: Function::Function,
         function: FunctionCall { name, arguments },
     })
-}
-
-fn at_most(count: usize, field: &str) -> Result<(), InvalidRequest> {
-    if count <= MAX_ENTRIES {
-        return Ok(());
-    }
-    let description = format!("must have at most {MAX_ENTRIES} entries");
-    Err(InvalidRequest::new(field, description))
 }
 
 #[cfg(test)]
@@ -263,6 +248,11 @@ mod tests {
             result,
             json!({"role": "tool", "content": "4", "name": "add", "tool_call_id": "1"}),
         );
+        // Some templates need no id.
+        check(
+            says(Role::Tool, "4"),
+            json!({"role": "tool", "content": "4"}),
+        );
     }
 
     #[test]
@@ -331,7 +321,6 @@ mod tests {
         let file = Some(content_part::Part::File(nothing));
         for (message, field) in [
             (turn(Role::Unspecified), "role"),
-            (turn(Role::Tool), "tool_call_id"),
             (of_parts(vec![None]), "parts[0]"),
             (of_parts(vec![text_part("a"), image]), "parts[1].image"),
             (of_parts(vec![file]), "parts[0].file"),
@@ -371,7 +360,7 @@ mod tests {
             content: "a".to_owned(),
             ..of_parts(vec![text_part("b")])
         };
-        refused(both, &["content", "parts"], "one of");
+        refused(both, &["content", "parts"], "mutually exclusive");
     }
 
     #[test]

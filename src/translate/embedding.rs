@@ -1,54 +1,24 @@
-//! Embeddings: texts, token ids or chats down, vectors up.
+//! Embeddings: texts, token ids or chats are sent; vectors come back.
 
 mod response;
 
-pub(crate) use response::response;
+pub(crate) use response::{Asked, response};
 
 use super::{
-    InvalidRequest, Needs, chat, chat_options, extra_body, fields::Fields,
-    request::truncation_side, sampling, text,
+    chat::{self, template},
+    extra_body,
+    invalid::{InvalidRequest, Needs, set},
+    names::{self, Fields},
+    sampling::{self, in_range, text},
 };
 use crate::{
     config::Policy,
     openai::{
-        embedding::{self, EmbeddingRequest, EncodingFormat},
+        embedding::{EmbeddingRequest, EncodingFormat, Input},
         request::Message,
         version::Version,
     },
     proto,
-};
-
-pub(super) const FIELDS: Fields = Fields {
-    inputs: &["input", "input_text", "input_tokens", "messages"],
-    same: &[
-        "add_generation_prompt",
-        "add_special_tokens",
-        "cache_salt",
-        "continue_final_message",
-        "dimensions",
-        "model",
-        "priority",
-        "truncate_prompt_tokens",
-        "truncation_side",
-        "use_activation",
-        "user",
-    ],
-    renamed: &[
-        ("chat_template_kwargs", "chat_template_kwargs_json"),
-        ("normalize", "use_activation"),
-        // Media of a chat, which of them is not said.
-        ("audio_url", "conversations"),
-        ("image_url", "conversations"),
-        ("video_url", "conversations"),
-    ],
-    own: &["embed_dtype", "encoding_format", "endianness", "request_id"],
-    told: &[
-        ("dimensions", "dimensions"),
-        ("Priority scheduling", "priority"),
-        ("At most 0 image", "conversations"),
-        ("multimodal", "conversations"),
-        ("out of vocabulary", "token_inputs"),
-    ],
 };
 
 /// `endianness`, which earlier ones ignore.
@@ -63,39 +33,18 @@ const NORMALIZE: Version = Version::new(0, 10, 1);
 /// A list of chats: the oldest release that is known to take one.
 const CHATS: Version = Version::new(0, 32, 0);
 
-/// Which of its three inputs a request has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Input {
-    Texts,
-    TokenIds,
-    Conversations,
-}
-
 /// A request that vLLM takes.
 #[derive(Debug)]
 pub(crate) struct Translated {
     /// The body of the upstream's request.
     pub(crate) request: EmbeddingRequest,
-    /// What the request is made from.
-    pub(crate) input: Input,
-    /// The number of inputs, each of which gets one embedding.
-    pub(crate) n_inputs: usize,
+    /// The fields that the upstream's errors may be about.
+    pub(crate) fields: Fields,
+    /// What the answer must have.
+    pub(crate) asked: Asked,
 }
 
-// === impl Input ===
-
-impl Input {
-    /// The field of the request that holds the input.
-    pub(super) fn field(self) -> &'static str {
-        match self {
-            Self::Texts => "texts",
-            Self::TokenIds => "token_inputs",
-            Self::Conversations => "conversations",
-        }
-    }
-}
-
-/// The body that vLLM takes, or what the caller has to mend.
+/// The body that vLLM takes, or the fields that the caller has to correct.
 #[expect(
     clippy::too_many_lines,
     reason = "each field of the contract, once, so that a new one does not compile until it is decided on"
@@ -122,59 +71,63 @@ pub(crate) fn request(
         extra_body_json,
         user,
     } = request;
-    let n_inputs = texts.len() + token_inputs.len() + conversations.len();
-    let (kind, input) = input(texts, token_inputs, conversations, policy)?;
-    if kind != Input::Conversations {
-        let set = [
-            ("add_generation_prompt", add_generation_prompt.is_some()),
-            ("continue_final_message", continue_final_message.is_some()),
-            (
-                "chat_template_kwargs_json",
-                !chat_template_kwargs_json.is_empty(),
-            ),
-        ];
-        InvalidRequest::refuse(&set, "goes with `conversations` only")?;
+    InvalidRequest::only_one(set!(texts, token_inputs, conversations))?;
+    if conversations.is_empty() {
+        let set = set!(
+            add_generation_prompt,
+            continue_final_message,
+            chat_template_kwargs_json,
+        );
+        InvalidRequest::refuse(set, "requires `conversations`")?;
     }
-    sampling::integer("dimensions", dimensions, 1..)?;
-    sampling::integer("truncate_prompt_tokens", truncate_prompt_tokens, -1..)?;
-    let cache_salt = text(cache_salt);
-    sampling::check_salt(cache_salt.as_deref())?;
-    chat_options::check_turn(add_generation_prompt, continue_final_message)?;
-    let is_taken = |name: &str| FIELDS.has(name);
+    let asked = Asked {
+        n_inputs: texts.len() + token_inputs.len() + conversations.len(),
+        n_dimensions: dimensions.and_then(|dimensions| usize::try_from(dimensions).ok()),
+    };
+    let (input_field, input) = if !texts.is_empty() {
+        ("texts", Input::Texts(texts))
+    } else if !token_inputs.is_empty() {
+        ("token_inputs", token_ids(token_inputs)?)
+    } else {
+        ("conversations", chats(conversations, policy)?)
+    };
     let request = EmbeddingRequest {
         input,
-        model: text(model).or_else(|| policy.default_model.clone()),
+        model: sampling::model_or_default(model, policy),
         encoding_format: EncodingFormat::Base64,
         endianness: None,
-        dimensions,
+        dimensions: in_range("dimensions", dimensions, 1..)?,
         use_activation,
         normalize: None,
-        truncate_prompt_tokens,
-        truncation_side: self::truncation_side(truncation_side)?,
+        truncate_prompt_tokens: in_range("truncate_prompt_tokens", truncate_prompt_tokens, -1..)?,
+        truncation_side: sampling::truncation_side(truncation_side)?,
         add_special_tokens,
-        add_generation_prompt,
+        add_generation_prompt: template::add_generation_prompt(
+            add_generation_prompt,
+            continue_final_message,
+        )?,
         continue_final_message,
-        chat_template_kwargs: chat_options::template_kwargs(chat_template_kwargs_json)?,
+        chat_template_kwargs: template::kwargs(chat_template_kwargs_json)?,
         priority,
-        cache_salt,
+        cache_salt: sampling::cache_salt(cache_salt)?,
         user: text(user),
-        extra_body: extra_body::members(extra_body_json, is_taken, &policy.extra_body_keys)?,
+        extra_body: extra_body::members(extra_body_json, &names::EMBED, policy)?,
     };
     Ok(Translated {
         request,
-        input: kind,
-        n_inputs,
+        fields: Fields::new(&names::EMBED, input_field),
+        asked,
     })
 }
 
-/// Fits a request to the upstream's release, as far as that is known; what the release would ignore is refused.
+/// Adapts a request to the upstream's release, if that is known; fields that the release would ignore are refused.
 pub(crate) fn fit(request: &mut EmbeddingRequest, version: Option<Version>) -> Result<(), Needs> {
     let is_before = |release: Version| version.is_some_and(|version| version < release);
     // Unknown upstreams may refuse what they do not know.
     request.endianness = version
         .filter(|version| *version >= ENDIANNESS)
         .map(|_| "little");
-    if is_before(CHATS) && matches!(request.input, embedding::Input::Chats(_)) {
+    if is_before(CHATS) && matches!(request.input, Input::Chats(_)) {
         return Err(Needs {
             field: "conversations",
             version: CHATS,
@@ -192,71 +145,35 @@ pub(crate) fn fit(request: &mut EmbeddingRequest, version: Option<Version>) -> R
     Ok(())
 }
 
-/// The one input that is set.
-fn input(
-    texts: Vec<String>,
-    token_inputs: Vec<proto::TokenIds>,
-    conversations: Vec<proto::Conversation>,
-    policy: &Policy,
-) -> Result<(Input, embedding::Input), InvalidRequest> {
-    let fields = [Input::Texts, Input::TokenIds, Input::Conversations].map(Input::field);
-    match (
-        texts.is_empty(),
-        token_inputs.is_empty(),
-        conversations.is_empty(),
-    ) {
-        (false, true, true) => {
-            sampling::none_empty("texts", &texts)?;
-            Ok((Input::Texts, embedding::Input::Texts(texts)))
+fn token_ids(inputs: Vec<proto::TokenIds>) -> Result<Input, InvalidRequest> {
+    let inputs = inputs.into_iter().enumerate().map(|(n, input)| {
+        let field = format!("token_inputs[{n}].ids");
+        if input.ids.is_empty() {
+            return Err(InvalidRequest::new(field, "must not be empty"));
         }
-        (true, false, true) => {
-            let token_ids = token_inputs.into_iter().enumerate().map(token_ids);
-            let token_ids: Result<_, InvalidRequest> = token_ids.collect();
-            Ok((Input::TokenIds, embedding::Input::TokenIds(token_ids?)))
-        }
-        (true, true, false) => Ok((Input::Conversations, chats(conversations, policy)?)),
-        (true, true, true) => {
-            let description = "set one of `texts`, `token_inputs` and `conversations`";
-            Err(InvalidRequest::together(&fields, description))
-        }
-        (no_texts, no_token_ids, no_chats) => {
-            let set = fields.into_iter().zip([no_texts, no_token_ids, no_chats]);
-            let set: Vec<_> = set.filter(|(_, is_empty)| !is_empty).collect();
-            let set: Vec<_> = set.into_iter().map(|(field, _)| field).collect();
-            let description = "set only one of `texts`, `token_inputs` and `conversations`";
-            Err(InvalidRequest::together(&set, description))
-        }
-    }
-}
-
-fn token_ids((n, input): (usize, proto::TokenIds)) -> Result<Vec<i32>, InvalidRequest> {
-    let field = format!("token_inputs[{n}].ids");
-    if input.ids.is_empty() {
-        return Err(InvalidRequest::new(field, "must not be empty"));
-    }
-    sampling::token_ids(&field, &input.ids)?;
-    Ok(input.ids)
+        sampling::token_ids(&field, input.ids)
+    });
+    inputs.collect::<Result<_, _>>().map(Input::TokenIds)
 }
 
 fn chats(
     conversations: Vec<proto::Conversation>,
     policy: &Policy,
-) -> Result<embedding::Input, InvalidRequest> {
-    let chat = |(n, chat): (usize, proto::Conversation)| {
+) -> Result<Input, InvalidRequest> {
+    let chats = conversations.into_iter().enumerate().map(|(n, chat)| {
         let field = format!("conversations[{n}]");
         if chat.messages.is_empty() {
             let field = format!("{field}.messages");
             return Err(InvalidRequest::new(field, "must not be empty"));
         }
         chat::messages(chat.messages, policy).map_err(|invalid| invalid.within(&field))
-    };
-    let chats = conversations.into_iter().enumerate().map(chat);
+    });
     let mut chats = chats.collect::<Result<Vec<Vec<Message>>, InvalidRequest>>()?;
     match (chats.pop(), chats.is_empty()) {
-        (Some(only), true) => Ok(embedding::Input::Chat(only)),
+        (Some(only), true) => Ok(Input::Chat(only)),
         (last, _) => {
             chats.extend(last);
-            Ok(embedding::Input::Chats(chats))
+            Ok(Input::Chats(chats))
         }
     }
 }

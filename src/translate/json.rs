@@ -1,4 +1,4 @@
-//! The JSON texts of a request: checked, and passed on as they are.
+//! Checks the JSON texts of a request, which are passed on unchanged.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -10,23 +10,21 @@ use serde_json::value::RawValue;
 
 use crate::openai::request::Json;
 
-use super::InvalidRequest;
+use super::invalid::InvalidRequest;
 
 /// How deep objects and arrays may nest. Python's JSON reader, which vLLM uses, gives up at about 1000.
 pub(super) const MAX_DEPTH: usize = 128;
 
-/// Most digits of an integer. Python's JSON reader refuses a body with a longer one, without a word about which.
+/// Most digits of an integer. Python's JSON reader refuses a body with a longer one, and does not report which.
 const MAX_DIGITS: usize = 4300;
 
 /// JSON text of any kind, nested at most `max_depth` deep, whose numbers vLLM can read.
 pub(super) fn value(field: &str, text: String, max_depth: usize) -> Result<Json, InvalidRequest> {
     let json = RawValue::from_string(text).map_err(|error| not_json(field, &error))?;
-    if depth(json.get()) > max_depth {
-        let limit = format!("objects and arrays may nest at most {max_depth} deep");
-        return Err(InvalidRequest::new(field, limit));
+    match fault(json.get(), max_depth) {
+        Some(fault) => Err(InvalidRequest::new(field, fault)),
+        None => Ok(json),
     }
-    let unreadable = numbers(json.get()).find_map(unreadable);
-    unreadable.map_or(Ok(json), |because| Err(InvalidRequest::new(field, because)))
 }
 
 /// The JSON text of an object, nested at most `max_depth` deep.
@@ -47,7 +45,7 @@ pub(super) fn members(
     deserializer
         .deserialize_map(Members)
         .map_err(|error| not_json(field, &error))?
-        .ok_or_else(|| InvalidRequest::new(field, "has two members of one name"))
+        .ok_or_else(|| InvalidRequest::new(field, "has a duplicate member name"))
 }
 
 fn not_json(field: &str, error: &serde_json::Error) -> InvalidRequest {
@@ -56,67 +54,60 @@ fn not_json(field: &str, error: &serde_json::Error) -> InvalidRequest {
     InvalidRequest::new(field, description)
 }
 
-/// Why vLLM cannot read a number, if it cannot. Python's reader takes `1e400` for infinity, which JSON does not have.
-fn unreadable(number: &str) -> Option<String> {
-    if is_integer(number) {
-        let digits = number.trim_start_matches('-').len();
-        return (digits > MAX_DIGITS)
-            .then(|| format!("holds an integer of more than {MAX_DIGITS} digits"));
-    }
-    let overflows = number.parse().is_ok_and(f64::is_infinite);
-    overflows.then(|| "holds a number that is too large for a double".to_owned())
-}
-
-/// Whether a number has neither a fraction nor an exponent.
-fn is_integer(number: &str) -> bool {
-    !number.contains(['.', 'e', 'E'])
-}
-
-/// The numbers of a valid JSON text, as they stand there.
-fn numbers(json: &str) -> impl Iterator<Item = &str> {
-    let belongs =
-        |byte: u8| byte.is_ascii_digit() || matches!(byte, b'+' | b'-' | b'.' | b'e' | b'E');
-    let mut end = 0;
-    outside_texts(json).filter_map(move |(place, byte)| {
-        if place < end || !(byte.is_ascii_digit() || byte == b'-') {
-            return None;
-        }
-        let number = json.get(place..)?;
-        let length = number.bytes().position(|byte| !belongs(byte));
-        let number = number.get(..length.unwrap_or(number.len()))?;
-        end = place + number.len();
-        Some(number)
-    })
-}
-
-/// How deep the objects and arrays of a valid JSON text nest; 0 for a scalar.
-fn depth(json: &str) -> usize {
-    let (mut depth, mut deepest) = (0_usize, 0);
-    for (_place, byte) in outside_texts(json) {
+/// What makes a valid JSON text unreadable to vLLM.
+fn fault(json: &str, max_depth: usize) -> Option<String> {
+    let (mut depth, mut rest) = (0_usize, json);
+    while let Some(byte) = rest.bytes().next() {
+        let length = match byte {
+            b'"' => string_length(rest),
+            b'-' | b'0'..=b'9' => number_length(rest),
+            _ => 1,
+        };
+        let token;
+        (token, rest) = rest.split_at_checked(length)?;
         match byte {
-            b'{' | b'[' => {
-                depth += 1;
-                deepest = deepest.max(depth);
-            }
+            b'{' | b'[' => depth += 1,
             b'}' | b']' => depth = depth.saturating_sub(1),
+            b'-' | b'0'..=b'9' => {
+                if let Some(fault) = fault_of_number(token) {
+                    return Some(fault);
+                }
+            }
             _ => {}
         }
+        if depth > max_depth {
+            return Some(format!(
+                "objects and arrays may nest at most {max_depth} deep"
+            ));
+        }
     }
-    deepest
+    None
 }
 
-/// The bytes of a valid JSON text that are in none of its strings, each with its place.
-fn outside_texts(json: &str) -> impl Iterator<Item = (usize, u8)> {
-    let (mut in_string, mut escaped) = (false, false);
-    json.bytes().enumerate().filter(move |(_place, byte)| {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if in_string => escaped = true,
-            b'"' => in_string = !in_string,
-            _ => return !in_string,
-        }
-        false
-    })
+/// Python's reader takes `1e400` for infinity, which JSON does not have.
+fn fault_of_number(number: &str) -> Option<String> {
+    if number.contains(['.', 'e', 'E']) {
+        let overflows = number.parse().is_ok_and(f64::is_infinite);
+        return overflows.then(|| "holds a number that is too large for a double".to_owned());
+    }
+    let is_long = number.trim_start_matches('-').len() > MAX_DIGITS;
+    is_long.then(|| format!("holds an integer of more than {MAX_DIGITS} digits"))
+}
+
+/// The length of the string that a text begins with, both quotes included.
+fn string_length(json: &str) -> usize {
+    let mut is_escaped = false;
+    let end = json.bytes().skip(1).position(|byte| {
+        let is_end = byte == b'"' && !is_escaped;
+        is_escaped = byte == b'\\' && !is_escaped;
+        is_end
+    });
+    end.map_or(json.len(), |end| end + 2)
+}
+
+fn number_length(json: &str) -> usize {
+    let end = json.find(|c: char| !matches!(c, '0'..='9' | '+' | '-' | '.' | 'e' | 'E'));
+    end.unwrap_or(json.len())
 }
 
 /// Reads an object; `None` where a name comes twice.
@@ -187,20 +178,26 @@ mod tests {
             ("{}", 1),
             (r#"{"a":[{}],"b":{}}"#, 3),
             (r#"["[[[", "\"[[", "\\", [1]]"#, 2),
+            (r#"["é", "\u00e9[", [1]]"#, 2),
         ] {
-            assert_eq!(depth(text), expected, "{text}");
+            assert_eq!(fault(text, expected), None, "{text}");
+            let is_deeper = expected
+                .checked_sub(1)
+                .map(|less| fault(text, less).is_some());
+            assert_ne!(is_deeper, Some(false), "{text}");
         }
     }
 
     #[test]
     fn numbers_are_found_outside_texts() {
-        for (text, expected) in [
-            ("-1.5e+3", &["-1.5e+3"][..]),
-            (r#"{"1":[2,-3 , 4E-5],"\"6":true}"#, &["2", "-3", "4E-5"]),
-            (r#"["7","\\",8]"#, &["8"]),
-            (r#"{"a":null}"#, &[]),
+        for (text, is_readable) in [
+            ("1e400", false),
+            (r#"{"1":[2,-3 , 4E500],"\"6":true}"#, false),
+            (r#"["7e400","\\",8]"#, true),
+            (r#"["\\",8e400]"#, false),
+            (r#"{"\"1e400":null}"#, true),
         ] {
-            assert_eq!(numbers(text).collect::<Vec<_>>(), expected, "{text}");
+            assert_eq!(fault(text, 4).is_none(), is_readable, "{text}");
         }
     }
 
@@ -249,6 +246,6 @@ mod tests {
             super::members("field", &object)
         };
         assert_eq!(members(r#"{"a":1,"b":{"a":2}}"#).unwrap().len(), 2);
-        refused(members(r#"{"a":1,"\u0061":2}"#), "two members of one name");
+        refused(members(r#"{"a":1,"\u0061":2}"#), "duplicate member");
     }
 }

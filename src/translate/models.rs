@@ -1,6 +1,6 @@
 //! The models of an upstream.
 
-use super::response::create_time;
+use super::answer::create_time;
 use crate::{
     openai::{
         model::{ModelCard, ModelList},
@@ -12,19 +12,16 @@ use crate::{
 /// What an upstream serves beside its models.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Server {
-    /// Its release; `None` where it does not tell.
+    /// Its release; `None` where it does not report one.
     pub(crate) version: Option<Version>,
-    /// Full names of the services that its routes stand for; empty where that is not known.
+    /// Full names of the services that it has routes for; empty where that is unknown.
     pub(crate) services: Vec<&'static str>,
 }
 
 /// The models, in the order of their ids.
 pub(crate) fn models(list: ModelList, server: &Server) -> Vec<proto::Model> {
-    let mut models: Vec<_> = list
-        .data
-        .into_iter()
-        .map(|card| model(card, server))
-        .collect();
+    let cards = list.data.into_iter();
+    let mut models: Vec<_> = cards.map(|card| model(card, server)).collect();
     models.sort_by(|one, other| one.id.cmp(&other.id));
     models
 }
@@ -39,7 +36,7 @@ pub(crate) fn find(list: ModelList, id: &str, server: &Server) -> Option<proto::
 fn model(card: ModelCard, server: &Server) -> proto::Model {
     proto::Model {
         id: card.id,
-        create_time: card.created.map(create_time),
+        create_time: card.created.and_then(create_time),
         owned_by: card.owned_by.unwrap_or_default(),
         root: card.root.filter(|root| !is_path(root)).unwrap_or_default(),
         parent: card.parent.unwrap_or_default(),
@@ -52,7 +49,7 @@ fn model(card: ModelCard, server: &Server) -> proto::Model {
     }
 }
 
-/// Whether a root is a place in the upstream's file system, which is no caller's business.
+/// Whether a root is a path in the upstream's file system, which no caller should see.
 fn is_path(root: &str) -> bool {
     root.starts_with(['/', '.', '~']) || root.contains('\\')
 }
@@ -83,7 +80,7 @@ mod tests {
             z,
             proto::Model {
                 id: "z".to_owned(),
-                create_time: Some(create_time(7)),
+                create_time: create_time(7),
                 owned_by: "vllm".to_owned(),
                 root: "org/z".to_owned(),
                 max_model_len: Some(2048),

@@ -1,8 +1,12 @@
 //! Scores of pairs, and documents in the order of their relevance.
 
 use super::{
-    InvalidAnswer, InvalidRequest, chat_options, extra_body, fields::Fields,
-    request::truncation_side, response::create_time, sampling, text, usage,
+    answer::{create_time, in_order, usage},
+    chat::template,
+    extra_body,
+    invalid::{InvalidAnswer, InvalidRequest},
+    names,
+    sampling::{self, in_range, text},
 };
 use crate::{
     config::Policy,
@@ -12,80 +16,7 @@ use crate::{
     proto,
 };
 
-pub(super) const SCORE_FIELDS: Fields = Fields {
-    inputs: &["input_text", "input_tokens"],
-    same: SAME,
-    renamed: &[
-        ("chat_template_kwargs", "chat_template_kwargs_json"),
-        ("data_1", "queries"),
-        ("data_2", "documents"),
-        ("documents", "documents"),
-        ("items", "documents"),
-        ("max_tokens_per_doc", "max_tokens_per_document"),
-        ("queries", "queries"),
-        ("text_1", "queries"),
-        ("text_2", "documents"),
-    ],
-    own: OWN,
-    told: TOLD,
-};
-
-pub(super) const RERANK_FIELDS: Fields = Fields {
-    inputs: &["documents", "input_text", "input_tokens"],
-    same: SAME_AND_RERANK,
-    renamed: &[
-        ("chat_template_kwargs", "chat_template_kwargs_json"),
-        ("max_tokens_per_doc", "max_tokens_per_document"),
-    ],
-    own: OWN,
-    told: TOLD,
-};
-
-const SAME: &[&str] = &[
-    "instruction",
-    "max_tokens_per_query",
-    "model",
-    "priority",
-    "truncate_prompt_tokens",
-    "truncation_side",
-    "use_activation",
-];
-
-const SAME_AND_RERANK: &[&str] = &[
-    "instruction",
-    "max_tokens_per_query",
-    "model",
-    "priority",
-    "query",
-    "top_n",
-    "truncate_prompt_tokens",
-    "truncation_side",
-    "use_activation",
-];
-
-const OWN: &[&str] = &["request_id", "return_documents"];
-
-const TOLD: &[(&str, &str)] = &[
-    ("max_tokens_per_query", "max_tokens_per_query"),
-    ("max_tokens_per_doc", "max_tokens_per_document"),
-    ("Priority scheduling", "priority"),
-];
-
-/// What both requests have in common, by the names of the contract.
-struct Options {
-    model: String,
-    instruction: String,
-    use_activation: Option<bool>,
-    max_tokens_per_query: Option<i32>,
-    max_tokens_per_document: Option<i32>,
-    truncate_prompt_tokens: Option<i32>,
-    truncation_side: i32,
-    chat_template_kwargs_json: String,
-    priority: Option<i32>,
-    extra_body_json: String,
-}
-
-/// The body that vLLM takes, or what the caller has to mend.
+/// The body that vLLM takes, or the fields that the caller has to correct.
 pub(crate) fn score_request(
     request: proto::ScoreRequest,
     policy: &Policy,
@@ -97,49 +28,33 @@ pub(crate) fn score_request(
         instruction,
         use_activation,
         max_tokens_per_query,
-        max_tokens_per_document,
+        max_tokens_per_document: max_per_document,
         truncate_prompt_tokens,
         truncation_side,
         chat_template_kwargs_json,
         priority,
         extra_body_json,
     } = request;
-    let options = Options {
-        model,
-        instruction,
-        use_activation,
-        max_tokens_per_query,
-        max_tokens_per_document,
-        truncate_prompt_tokens,
-        truncation_side,
-        chat_template_kwargs_json,
-        priority,
-        extra_body_json,
-    };
-    let shared = shared(options, &SCORE_FIELDS, policy)?;
     check_documents(&documents)?;
     Ok(ScoreRequest {
         text_1: self::queries(queries, documents.len())?,
         text_2: documents,
-        shared,
+        shared: Shared {
+            model: sampling::model_or_default(model, policy),
+            instruction: text(instruction),
+            use_activation,
+            max_tokens_per_query: in_range("max_tokens_per_query", max_tokens_per_query, 0..)?,
+            max_tokens_per_doc: in_range("max_tokens_per_document", max_per_document, 0..)?,
+            truncate_prompt_tokens: truncated(truncate_prompt_tokens)?,
+            truncation_side: sampling::truncation_side(truncation_side)?,
+            chat_template_kwargs: template::kwargs(chat_template_kwargs_json)?,
+            priority,
+            extra_body: extra_body::members(extra_body_json, &names::SCORE, policy)?,
+        },
     })
 }
 
-fn queries(mut queries: Vec<String>, n_documents: usize) -> Result<Queries, InvalidRequest> {
-    sampling::none_empty("queries", &queries)?;
-    if queries.len() == n_documents && n_documents > 1 {
-        return Ok(Queries::Each(queries));
-    }
-    match (queries.pop(), queries.is_empty()) {
-        (Some(only), true) => Ok(Queries::One(only)),
-        _ => {
-            let description = "must be one, or as many as `documents`";
-            Err(InvalidRequest::new("queries", description))
-        }
-    }
-}
-
-/// The body that vLLM takes, or what the caller has to mend.
+/// The body that vLLM takes, or the fields that the caller has to correct.
 pub(crate) fn rerank_request(
     request: proto::RerankRequest,
     policy: &Policy,
@@ -152,99 +67,76 @@ pub(crate) fn rerank_request(
         instruction,
         use_activation,
         max_tokens_per_query,
-        max_tokens_per_document,
+        max_tokens_per_document: max_per_document,
         truncate_prompt_tokens,
         truncation_side,
         chat_template_kwargs_json,
         priority,
         extra_body_json,
     } = request;
-    let options = Options {
-        model,
-        instruction,
-        use_activation,
-        max_tokens_per_query,
-        max_tokens_per_document,
-        truncate_prompt_tokens,
-        truncation_side,
-        chat_template_kwargs_json,
-        priority,
-        extra_body_json,
-    };
-    let shared = shared(options, &RERANK_FIELDS, policy)?;
-    if query.is_empty() {
-        return Err(InvalidRequest::new("query", "must not be empty"));
-    }
     check_documents(&documents)?;
-    sampling::integer("top_n", top_n, 0..)?;
     Ok(RerankRequest {
         query,
         documents,
-        top_n,
-        shared,
+        top_n: in_range("top_n", top_n, 0..)?,
+        shared: Shared {
+            model: sampling::model_or_default(model, policy),
+            instruction: text(instruction),
+            use_activation,
+            max_tokens_per_query: in_range("max_tokens_per_query", max_tokens_per_query, 0..)?,
+            max_tokens_per_doc: in_range("max_tokens_per_document", max_per_document, 0..)?,
+            truncate_prompt_tokens: truncated(truncate_prompt_tokens)?,
+            truncation_side: sampling::truncation_side(truncation_side)?,
+            chat_template_kwargs: template::kwargs(chat_template_kwargs_json)?,
+            priority,
+            extra_body: extra_body::members(extra_body_json, &names::RERANK, policy)?,
+        },
     })
 }
 
-fn shared(options: Options, fields: &Fields, policy: &Policy) -> Result<Shared, InvalidRequest> {
-    let is_taken = |name: &str| fields.has(name);
-    let extra_body =
-        extra_body::members(options.extra_body_json, is_taken, &policy.extra_body_keys);
-    let shared = Shared {
-        model: text(options.model).or_else(|| policy.default_model.clone()),
-        instruction: text(options.instruction),
-        use_activation: options.use_activation,
-        max_tokens_per_query: options.max_tokens_per_query,
-        max_tokens_per_doc: options.max_tokens_per_document,
-        truncate_prompt_tokens: options.truncate_prompt_tokens,
-        truncation_side: truncation_side(options.truncation_side)?,
-        chat_template_kwargs: chat_options::template_kwargs(options.chat_template_kwargs_json)?,
-        priority: options.priority,
-        extra_body: extra_body?,
-    };
-    sampling::integer("max_tokens_per_query", shared.max_tokens_per_query, 0..)?;
-    sampling::integer("max_tokens_per_document", shared.max_tokens_per_doc, 0..)?;
-    let truncated = shared.truncate_prompt_tokens;
-    sampling::integer("truncate_prompt_tokens", truncated, -1..)?;
-    Ok(shared)
+fn truncated(tokens: Option<i32>) -> Result<Option<i32>, InvalidRequest> {
+    in_range("truncate_prompt_tokens", tokens, -1..)
 }
 
 fn check_documents(documents: &[String]) -> Result<(), InvalidRequest> {
     if documents.is_empty() {
         return Err(InvalidRequest::new("documents", "must not be empty"));
     }
-    sampling::none_empty("documents", documents)
+    Ok(())
 }
 
-/// The scores in the order of the documents, if each has its own.
+fn queries(mut queries: Vec<String>, n_documents: usize) -> Result<Queries, InvalidRequest> {
+    if queries.len() == n_documents && n_documents > 1 {
+        return Ok(Queries::Each(queries));
+    }
+    match (queries.pop(), queries.is_empty()) {
+        (Some(only), true) => Ok(Queries::One(only)),
+        _ => {
+            let description = "must be one, or as many as `documents`";
+            Err(InvalidRequest::new("queries", description))
+        }
+    }
+}
+
+/// The scores in the order of the documents, if each document has one.
 pub(crate) fn score_response(
     response: ScoreResponse,
     n_documents: usize,
 ) -> Result<proto::ScoreResponse, InvalidAnswer> {
-    let mut scores = vec![None; n_documents];
-    for (place, score) in response.data.into_iter().enumerate() {
-        let index = match score.index {
-            Some(index) => usize::try_from(index).unwrap_or(usize::MAX),
-            None => place,
-        };
-        match scores.get_mut(index) {
-            Some(slot @ None) => *slot = Some(score.score),
-            _ => return Err(InvalidAnswer::Malformed("a score of no document")),
-        }
-    }
-    let scores: Option<Vec<f64>> = scores.into_iter().collect();
+    let scores = response.data.into_iter().map(|it| (it.index, it.score));
     Ok(proto::ScoreResponse {
+        scores: in_order(scores, n_documents)?,
         id: response.id.unwrap_or_default(),
         model: response.model.unwrap_or_default(),
-        create_time: response.created.map(create_time),
-        scores: scores.ok_or(InvalidAnswer::Unfinished)?,
-        usage: response.usage.map(usage::usage),
+        create_time: response.created.and_then(create_time),
+        usage: response.usage.map(usage),
     })
 }
 
-/// The documents as the upstream ordered them, if none is missing, comes twice or is no document.
+/// The documents in the upstream's order, if none is missing, comes twice or is no document.
 ///
-/// Where the order is not that of the scores, the answer is not put right: with `top_n`, the upstream may have kept the
-/// wrong documents.
+/// Documents out of the order of their scores are not sorted here: with `top_n`, the upstream may have dropped the wrong
+/// ones.
 pub(crate) fn rerank_response(
     response: RerankResponse,
     n_documents: usize,
@@ -273,9 +165,8 @@ pub(crate) fn rerank_response(
         .filter(|top_n| *top_n > 0)
         .map_or(n_documents, |top_n| top_n.min(n_documents));
     if results.len() > n_wanted {
-        return Err(InvalidAnswer::Malformed(
-            "more documents than were asked for",
-        ));
+        let what = "more documents than were asked for";
+        return Err(InvalidAnswer::Malformed(what));
     }
     if results.len() < n_wanted {
         return Err(InvalidAnswer::Unfinished);
@@ -284,7 +175,7 @@ pub(crate) fn rerank_response(
         id: response.id.unwrap_or_default(),
         model: response.model.unwrap_or_default(),
         results,
-        usage: response.usage.map(usage::usage),
+        usage: response.usage.map(usage),
     })
 }
 

@@ -1,84 +1,39 @@
 //! Texts and chats to tokens, and tokens to text.
 
 use super::{
-    InvalidAnswer, InvalidRequest, chat, chat_options, extra_body, fields::Fields, sampling, text,
-    tools,
+    chat::{self, template, tools},
+    extra_body,
+    invalid::{InvalidAnswer, InvalidRequest, set},
+    names::{self, Fields},
+    sampling::{model_or_default, token_ids},
 };
 use crate::{
     config::Policy,
     openai::tokenization::{
-        self, DetokenizeRequest, DetokenizeResponse, TokenizeRequest, TokenizeResponse,
+        DetokenizeRequest, DetokenizeResponse, Input, TokenizeRequest, TokenizeResponse,
     },
     proto,
 };
-
-pub(super) const FIELDS: Fields = Fields {
-    inputs: &["input_text", "input_tokens", "messages", "prompt"],
-    same: &[
-        "add_generation_prompt",
-        "add_special_tokens",
-        "continue_final_message",
-        "model",
-        "tools",
-    ],
-    renamed: &[
-        ("chat_template_kwargs", "chat_template_kwargs_json"),
-        ("return_token_strs", "return_token_strings"),
-        // Media of a chat, which of them is not said.
-        ("audio_url", "messages"),
-        ("image_url", "messages"),
-        ("video_url", "messages"),
-    ],
-    own: &["request_id"],
-    told: &[("multimodal", "messages"), ("At most 0 image", "messages")],
-};
-
-pub(super) const DETOKENIZE_FIELDS: Fields = Fields {
-    inputs: &["tokens"],
-    same: &["model"],
-    renamed: &[],
-    own: &["request_id"],
-    told: &[],
-};
-
-/// Which of its two inputs a request has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Input {
-    Text,
-    Messages,
-}
 
 /// A request that vLLM takes.
 #[derive(Debug)]
 pub(crate) struct Translated {
     /// The body of the upstream's request.
     pub(crate) request: TokenizeRequest,
-    /// What the request is made from.
-    pub(crate) input: Input,
+    /// The fields that the upstream's errors may be about.
+    pub(crate) fields: Fields,
     /// Whether the caller asked for the tokens' texts.
     pub(crate) wants_strings: bool,
 }
 
-// === impl Input ===
-
-impl Input {
-    /// The field of the request that holds the input.
-    pub(super) fn field(self) -> &'static str {
-        match self {
-            Self::Text => "text",
-            Self::Messages => "messages",
-        }
-    }
-}
-
-/// The body that vLLM takes, or what the caller has to mend.
+/// The body that vLLM takes, or the fields that the caller has to correct.
 pub(crate) fn request(
     request: proto::TokenizeRequest,
     policy: &Policy,
 ) -> Result<Translated, InvalidRequest> {
     let proto::TokenizeRequest {
         model,
-        text: prompt,
+        text,
         messages,
         tools,
         add_special_tokens,
@@ -88,109 +43,90 @@ pub(crate) fn request(
         return_token_strings,
         extra_body_json,
     } = request;
-    let chat_options = [
-        ("tools", !tools.is_empty()),
-        ("add_generation_prompt", add_generation_prompt.is_some()),
-        ("continue_final_message", continue_final_message.is_some()),
+    // An empty text is a text, unless there are messages.
+    let (input_field, input) = if messages.is_empty() {
+        let set = set!(
+            tools,
+            add_generation_prompt,
+            continue_final_message,
+            chat_template_kwargs_json,
+        );
+        InvalidRequest::refuse(set, "requires `messages`")?;
+        ("text", Input::Prompt(text))
+    } else {
+        InvalidRequest::only_one(set!(text, messages))?;
         (
-            "chat_template_kwargs_json",
-            !chat_template_kwargs_json.is_empty(),
-        ),
-    ];
-    let (kind, input) = input(prompt, messages, policy)?;
-    if kind != Input::Messages {
-        InvalidRequest::refuse(&chat_options, "goes with `messages` only")?;
-    }
-    let is_taken = |name: &str| FIELDS.has(name);
+            "messages",
+            Input::Messages(chat::messages(messages, policy)?),
+        )
+    };
     let request = TokenizeRequest {
         input,
-        model: text(model).or_else(|| policy.default_model.clone()),
+        model: model_or_default(model, policy),
         tools: tools::definitions(tools)?,
         add_special_tokens,
-        add_generation_prompt: chat_options::add_generation_prompt(
+        add_generation_prompt: template::add_generation_prompt(
             add_generation_prompt,
             continue_final_message,
         )?,
         continue_final_message,
-        chat_template_kwargs: chat_options::template_kwargs(chat_template_kwargs_json)?,
+        chat_template_kwargs: template::kwargs(chat_template_kwargs_json)?,
         return_token_strs: return_token_strings,
-        extra_body: extra_body::members(extra_body_json, is_taken, &policy.extra_body_keys)?,
+        extra_body: extra_body::members(extra_body_json, &names::TOKENIZE, policy)?,
     };
     Ok(Translated {
         request,
-        input: kind,
+        fields: Fields::new(&names::TOKENIZE, input_field),
         wants_strings: return_token_strings == Some(true),
     })
 }
 
-/// The one input that is set.
-fn input(
-    prompt: String,
-    messages: Vec<proto::ChatMessage>,
-    policy: &Policy,
-) -> Result<(Input, tokenization::Input), InvalidRequest> {
-    match (text(prompt), messages.is_empty()) {
-        (Some(prompt), true) => Ok((Input::Text, tokenization::Input::Prompt(prompt))),
-        (None, false) => {
-            let messages = chat::messages(messages, policy)?;
-            Ok((Input::Messages, tokenization::Input::Messages(messages)))
-        }
-        (Some(_), false) => Err(one_of("set only one of `text` and `messages`")),
-        (None, true) => Err(one_of("set one of `text` and `messages`")),
-    }
-}
-
-fn one_of(description: &str) -> InvalidRequest {
-    InvalidRequest::together(&["text", "messages"], description)
-}
-
-/// The tokens, if they are as many as the upstream says and each has an id that `Detokenize` takes.
+/// The tokens, if they are as many as the upstream counts, and each has an id that `Detokenize` takes.
 pub(crate) fn response(
     response: TokenizeResponse,
     wants_strings: bool,
 ) -> Result<proto::TokenizeResponse, InvalidAnswer> {
-    let TokenizeResponse {
-        count,
-        max_model_len,
-        tokens,
-        token_strs,
-    } = response;
+    let tokens = response.tokens;
     let n_tokens = i32::try_from(tokens.len()).ok();
-    if count.is_some() && count != n_tokens {
+    if response.count.is_some() && response.count != n_tokens {
         return Err(InvalidAnswer::Malformed("a count that is not the tokens'"));
     }
     if tokens.iter().any(|id| *id < 0) {
         return Err(InvalidAnswer::Malformed("a negative token id"));
     }
+    let strings = response.token_strs.filter(|_| wants_strings);
+    let token_strings = strings.unwrap_or_default();
+    if wants_strings && token_strings.len() != tokens.len() {
+        return Err(InvalidAnswer::Malformed("not one string a token"));
+    }
+    let max_model_len = response.max_model_len;
     Ok(proto::TokenizeResponse {
         count: n_tokens,
         max_model_len: max_model_len.and_then(|len| i32::try_from(len).ok()),
         token_ids: tokens,
-        token_strings: token_strs.filter(|_| wants_strings).unwrap_or_default(),
+        token_strings,
     })
 }
 
-/// The body that vLLM takes, or what the caller has to mend.
+/// The body that vLLM takes, or the fields that the caller has to correct.
 pub(crate) fn detokenize_request(
     request: proto::DetokenizeRequest,
     policy: &Policy,
 ) -> Result<DetokenizeRequest, InvalidRequest> {
-    let proto::DetokenizeRequest { model, token_ids } = request;
-    if token_ids.is_empty() {
-        return Err(InvalidRequest::new("token_ids", "must not be empty"));
-    }
-    sampling::token_ids("token_ids", &token_ids)?;
+    let proto::DetokenizeRequest {
+        model,
+        token_ids: ids,
+    } = request;
     Ok(DetokenizeRequest {
-        model: text(model).or_else(|| policy.default_model.clone()),
-        tokens: token_ids,
+        model: model_or_default(model, policy),
+        tokens: token_ids("token_ids", ids)?,
     })
 }
 
 /// The text.
 pub(crate) fn detokenize_response(response: DetokenizeResponse) -> proto::DetokenizeResponse {
-    proto::DetokenizeResponse {
-        text: response.prompt,
-    }
+    let text = response.prompt;
+    proto::DetokenizeResponse { text }
 }
 
 #[cfg(test)]

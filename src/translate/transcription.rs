@@ -1,9 +1,8 @@
-//! Speech to text: a form down; a whole answer, or chunks that are folded into events, up.
+//! Speech to text: a form is sent; a whole answer, or chunks that are folded into events, come back.
 
 mod form;
 mod stream;
 
-pub(super) use form::FIELDS;
 pub(crate) use form::form;
 pub(crate) use stream::Translator;
 
@@ -12,9 +11,9 @@ use crate::{
     proto::{self, TimestampGranularity},
 };
 
-use super::usage;
+use super::answer::usage;
 
-/// What a caller asked to be told; the rest of an answer is left out, even where the upstream sends it.
+/// The parts of an answer that a caller asked for; the others are left out, even where the upstream sends them.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Asked {
     segments: bool,
@@ -23,7 +22,7 @@ pub(crate) struct Asked {
 }
 
 impl Asked {
-    /// What a request asks for: speakers come with their segments.
+    /// The parts that a request asks for; speakers come with their segments.
     pub(crate) fn of(request: &proto::TranscribeRequest) -> Self {
         let wants = |kind: TimestampGranularity| request.timestamps.contains(&i32::from(kind));
         let speakers = request.diarize == Some(true);
@@ -39,11 +38,11 @@ impl Asked {
 pub(crate) fn response(response: TranscriptionResponse, asked: Asked) -> proto::TranscribeResponse {
     let usage = response.usage;
     let billed = usage.as_ref().and_then(|usage| usage.seconds);
-    let duration = response.duration.map(|duration| duration.0);
+    let duration = response.duration.and_then(|duration| duration.value());
     let segments = response.segments.filter(|_| asked.segments);
     let segments = segments.into_iter().flatten().zip(0..);
     let words = response.words.filter(|_| asked.words);
-    let usage = usage.map(|usage| usage::usage(usage.tokens));
+    let usage = usage.map(|usage| self::usage(usage.tokens));
     proto::TranscribeResponse {
         text: response.text,
         language: response.language.unwrap_or_default(),

@@ -10,7 +10,6 @@ use tonic::Code;
 use super::{Call, Report, Retry, message};
 use crate::{
     openai::error::{Code as ErrorCode, EngineError, ErrorBody},
-    translate,
     upstream::Refusal,
 };
 
@@ -153,7 +152,7 @@ fn unimplemented() -> Report {
 /// Whether vLLM's own router lacks the route: since 0.32 it offers those that the model can serve, and earlier ones
 /// answer 501 for the others. A proxy's 404 is the operator's matter.
 fn is_route_missing(body: &ErrorBody, call: &Call) -> bool {
-    matches!(body, ErrorBody::Detail) && call.origin().is_optional()
+    matches!(body, ErrorBody::Detail) && call.fields().is_optional()
 }
 
 /// Without the list of aliases that vLLM adds, which names the models of others.
@@ -203,7 +202,7 @@ fn bad_request(body: &ErrorBody, call: &Call) -> Report {
 /// Whether the adapter itself made the field that the error is about.
 fn is_own(error: &EngineError, call: &Call) -> bool {
     let param = error.param.as_deref();
-    param.is_some_and(|param| translate::is_own(param, call.origin()))
+    param.is_some_and(|param| call.fields().is_own(param))
 }
 
 /// By the parameter (vLLM 0.32), or the words that all versions have in common.
@@ -222,11 +221,9 @@ fn invalid(body: &ErrorBody, reason: &'static str, call: &Call) -> Report {
     };
     let text = message::redacted(&error.message);
     let field = match &error.param {
-        Some(param) => translate::field_path(param, call.origin()),
-        None if reason == "CONTEXT_LENGTH_EXCEEDED" => {
-            translate::field_path("input_tokens", call.origin())
-        }
-        None => translate::field_of_text(&error.message, call.origin()),
+        Some(param) => call.fields().path(param),
+        None if reason == "CONTEXT_LENGTH_EXCEEDED" => call.fields().path("input_tokens"),
+        None => call.fields().of_text(&error.message),
     };
     let violations = field.into_iter().map(|field| (field, text.clone()));
     Report::new(Code::InvalidArgument, reason, text.clone()).with_violations(violations)

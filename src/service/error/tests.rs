@@ -5,8 +5,10 @@ use tonic_types::StatusExt;
 
 use super::*;
 use crate::{
+    config::Policy,
     openai::error::ErrorBody,
-    translate::{Input, Origin, embedding},
+    proto,
+    translate::{Fields, Mode, embedding, generation},
     upstream::{Refusal, error::Malformed},
 };
 
@@ -123,23 +125,32 @@ fn every_http_status_has_its_code() {
     }
 }
 
+fn embed_fields() -> Fields {
+    let request = proto::EmbedRequest {
+        texts: vec!["a".to_owned()],
+        ..proto::EmbedRequest::default()
+    };
+    let translated = embedding::request(request, &Policy::default());
+    translated.unwrap().fields
+}
+
 #[test]
 fn a_route_that_the_router_lacks_is_what_the_model_cannot_do() {
-    let embed = Origin::Embedding(embedding::Input::Texts);
+    let embed = embed_fields();
     let cases = [
         (404, DETAIL, embed, Code::Unimplemented),
-        (405, DETAIL, Origin::Rerank, Code::Unimplemented),
-        (501, OBJECT, Origin::Score, Code::Unimplemented),
+        (405, DETAIL, Fields::RERANK, Code::Unimplemented),
+        (501, OBJECT, Fields::SCORE, Code::Unimplemented),
         (404, HTML, embed, Code::Internal),
         (404, "", embed, Code::Internal),
-        (404, DETAIL, Origin::Models, Code::Internal),
+        (404, DETAIL, Fields::MODELS, Code::Internal),
         (404, NO_MODEL, embed, Code::NotFound),
     ];
-    for (http, body, origin, code) in cases {
+    for (http, body, fields, code) in cases {
         let call = call();
-        call.set_origin(origin);
+        call.set_fields(fields);
         let (status, _) = status(&refused(http, body, None), &call);
-        assert_eq!(status.code(), code, "{http} {body} {origin:?}");
+        assert_eq!(status.code(), code, "{http} {body} {fields:?}");
     }
 }
 
@@ -155,7 +166,7 @@ fn a_model_that_is_not_listed_is_not_found() {
 fn an_error_without_a_parameter_names_the_field_of_its_words() {
     let body = r#"{"error":{"message":"Model 'm' only supports dimensions in range [1, 2], got 3.","type":"BadRequestError","param":null,"code":400}}"#;
     let call = call();
-    call.set_origin(Origin::Embedding(embedding::Input::Texts));
+    call.set_fields(embed_fields());
     let (status, _) = status(&refused(400, body, None), &call);
     let details = status.get_details_bad_request().unwrap();
     assert_eq!(details.field_violations[0].field, "dimensions");
@@ -168,13 +179,32 @@ fn a_context_that_is_too_long_is_told_by_its_own_reason() {
     // vLLM up to 0.31.
     let by_text = r#"{"object":"error","message":"This model's maximum context length is 8","type":"BadRequestError","param":null,"code":400}"#;
     for body in [by_param, by_text] {
-        for (input, field) in [
-            (Input::Prompt, "prompt"),
-            (Input::Messages, "messages"),
-            (Input::Completion, "completion"),
+        let prompt = proto::GenerateRequest {
+            prompt: "a".to_owned(),
+            ..proto::GenerateRequest::default()
+        };
+        let chat = proto::GenerateRequest {
+            messages: vec![proto::ChatMessage {
+                role: proto::Role::User.into(),
+                ..proto::ChatMessage::default()
+            }],
+            ..proto::GenerateRequest::default()
+        };
+        let completion = proto::GenerateRequest {
+            completion: Some(proto::CompletionInput {
+                text: "a".to_owned(),
+                ..proto::CompletionInput::default()
+            }),
+            ..proto::GenerateRequest::default()
+        };
+        for (request, field) in [
+            (prompt, "prompt"),
+            (chat, "messages"),
+            (completion, "completion"),
         ] {
+            let translated = generation::request(request, Mode::Unary, &Policy::default());
             let call = call();
-            call.set_origin(Origin::Generation(input));
+            call.set_fields(translated.unwrap().fields);
             let (status, reason) = status(&refused(400, body, None), &call);
             assert_eq!(
                 (status.code(), reason),

@@ -11,7 +11,10 @@ use crate::{
         text::Text,
     },
     proto,
-    translate::{InvalidAnswer, response::create_time, usage},
+    translate::{
+        answer::{create_time, in_order, usage},
+        invalid::InvalidAnswer,
+    },
 };
 
 /// Base64 with padding or without.
@@ -20,60 +23,54 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
+/// What an answer must have.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked {
+    /// The number of inputs, each of which gets one embedding.
+    pub(super) n_inputs: usize,
+    /// The length of each vector, where the caller set it.
+    pub(super) n_dimensions: Option<usize>,
+}
+
 /// Reads the vectors of one answer.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Reader {
-    /// What base64 gives, kept from one vector to the next.
+    /// Reused for the bytes of each vector in base64.
     scratch: Vec<u8>,
-    /// The length of the first vector, which is that of all: one model made them, by one request.
+    /// The length of every vector: the requested one, or that of the first, since one model made them all.
     n_dimensions: Option<usize>,
 }
 
 /// The answer, if each input has its embedding, and every vector is whole.
 pub(crate) fn response(
     response: EmbeddingResponse<'_>,
-    n_inputs: usize,
+    asked: Asked,
 ) -> Result<proto::EmbedResponse, InvalidAnswer> {
     let owned = |text: Option<Text<'_>>| text.map(Text::into_owned).unwrap_or_default();
-    let mut reader = Reader::default();
-    let mut embeddings = Vec::new();
-    embeddings.resize_with(n_inputs, || None);
-    for (place, data) in response.data.into_iter().enumerate() {
-        let index = match data.index {
-            Some(index) => usize::try_from(index).unwrap_or(usize::MAX),
-            None => place,
-        };
-        match embeddings.get_mut(index) {
-            Some(slot @ None) => *slot = Some(reader.embedding(index, data.embedding)?),
-            Some(Some(_)) => {
-                return Err(InvalidAnswer::Malformed("an embedding that comes twice"));
-            }
-            None => {
-                let what = "an embedding that was not asked for";
-                return Err(InvalidAnswer::Malformed(what));
-            }
-        }
-    }
-    let embeddings: Option<Vec<_>> = embeddings.into_iter().collect();
+    let mut reader = Reader {
+        scratch: Vec::new(),
+        n_dimensions: asked.n_dimensions,
+    };
+    let data = response.data.into_iter().map(|it| (it.index, it.embedding));
+    let data = (0..).zip(in_order(data, asked.n_inputs)?);
+    let embeddings = data.map(|(index, vectors)| reader.embedding(index, vectors));
     Ok(proto::EmbedResponse {
+        embeddings: embeddings.collect::<Result<_, _>>()?,
         id: owned(response.id),
         model: owned(response.model),
-        create_time: response.created.map(create_time),
-        embeddings: embeddings.ok_or(InvalidAnswer::Unfinished)?,
-        usage: response.usage.map(usage::usage),
+        create_time: response.created.and_then(create_time),
+        usage: response.usage.map(usage),
     })
 }
-
-// === impl Reader ===
 
 impl Reader {
     fn embedding(
         &mut self,
-        index: usize,
+        index: i32,
         vectors: Vectors<'_>,
     ) -> Result<proto::Embedding, InvalidAnswer> {
         let mut embedding = proto::Embedding {
-            index: i32::try_from(index).ok(),
+            index: Some(index),
             ..proto::Embedding::default()
         };
         match vectors {
@@ -95,15 +92,15 @@ impl Reader {
 
     /// The vector, if it is one that can be compared with the others.
     ///
-    /// A model in half precision may well overflow, which base64 can tell and JSON cannot.
+    /// A model in half precision may overflow, which base64 can express and JSON cannot.
     fn checked(&mut self, values: Vec<f32>) -> Result<Vec<f32>, InvalidAnswer> {
         if values.is_empty() {
             return Err(InvalidAnswer::Malformed("an empty vector"));
         }
         if *self.n_dimensions.get_or_insert(values.len()) != values.len() {
-            return Err(InvalidAnswer::Malformed("vectors of different lengths"));
+            return Err(InvalidAnswer::Malformed("a vector of another length"));
         }
-        // To the end of every vector, so that the compiler can look at several numbers at once.
+        // Without an early exit, so that the compiler can check several numbers at once.
         let is_finite = |all: bool, value: &f32| all & value.is_finite();
         if !values.iter().fold(true, is_finite) {
             return Err(InvalidAnswer::Malformed("a vector that is not finite"));
@@ -132,7 +129,11 @@ mod tests {
 
     /// The answer that a JSON text gives.
     fn answer(json: &str, n_inputs: usize) -> Result<proto::EmbedResponse, InvalidAnswer> {
-        response(serde_json::from_str(json).unwrap(), n_inputs)
+        let asked = Asked {
+            n_inputs,
+            n_dimensions: None,
+        };
+        response(serde_json::from_str(json).unwrap(), asked)
     }
 
     #[test]
@@ -150,7 +151,7 @@ mod tests {
         let tokens: Vec<_> = answer.embeddings[2].token_vectors.iter().collect();
         assert_eq!(tokens.len(), 2);
         assert_eq!((answer.id.as_str(), answer.model.as_str()), ("embd-1", "m"));
-        assert_eq!(answer.create_time, Some(create_time(7)));
+        assert_eq!(answer.create_time, create_time(7));
         assert_eq!(answer.usage.unwrap().prompt_tokens, Some(3));
     }
 
@@ -184,7 +185,7 @@ mod tests {
         let (empty, infinite, uneven) = (
             "an empty vector",
             "a vector that is not finite",
-            "vectors of different lengths",
+            "a vector of another length",
         );
         for (embeddings, fault) in [
             (&["\"\""][..], empty),
@@ -195,8 +196,6 @@ mod tests {
             (&[&base64(f32::NAN)], infinite),
             (&[&base64(f32::INFINITY)], infinite),
             (&[&base64(f32::NEG_INFINITY)], infinite),
-            (&["[1e39,1]"], infinite),
-            (&["[-1e39]"], infinite),
             (&["[1]", "[1,2]"], uneven),
             (&["[1]", &base64(1.0)], uneven),
             (&["[[1],[1,2]]"], uneven),
@@ -207,6 +206,29 @@ mod tests {
                 Err(InvalidAnswer::Malformed(fault)),
                 "{embeddings:?}"
             );
+        }
+    }
+
+    #[test]
+    fn a_vector_is_as_long_as_the_caller_asked() {
+        let answer = |n_dimensions, embedding: &str| {
+            let json = format!(r#"{{"data":[{{"embedding":{embedding}}}]}}"#);
+            let asked = Asked {
+                n_inputs: 1,
+                n_dimensions,
+            };
+            response(serde_json::from_str(&json).unwrap(), asked).is_ok()
+        };
+        for (n_dimensions, embedding, is_whole) in [
+            (None, "[1,2]", true),
+            (Some(2), "[1,2]", true),
+            (Some(2), "[[1,2],[3,4]]", true),
+            (Some(3), "[1,2]", false),
+            (Some(1), "\"AAAAPwAAgL8=\"", false),
+            (Some(1), "[[1,2]]", false),
+        ] {
+            let got = answer(n_dimensions, embedding);
+            assert_eq!(got, is_whole, "{n_dimensions:?} {embedding}");
         }
     }
 

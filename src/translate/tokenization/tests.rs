@@ -36,6 +36,7 @@ fn refused(request: proto::TokenizeRequest, fields: &[&str]) {
 #[test]
 fn a_text_or_a_chat_goes_out_with_its_options() {
     check(text_of("a"), json!({"prompt": "a"}));
+    check(text_of(""), json!({"prompt": ""}));
     let options = proto::TokenizeRequest {
         model: "m".to_owned(),
         add_special_tokens: Some(false),
@@ -68,7 +69,6 @@ fn a_text_or_a_chat_goes_out_with_its_options() {
 
 #[test]
 fn what_no_upstream_can_tokenize_is_refused() {
-    refused(proto::TokenizeRequest::default(), &["text", "messages"]);
     let both = proto::TokenizeRequest {
         text: "a".to_owned(),
         ..chat("b")
@@ -102,7 +102,14 @@ fn tokens_are_as_many_as_the_upstream_says() {
     assert!(answer(json, false).unwrap().token_strings.is_empty());
     let none = answer(r#"{"tokens":[],"token_strs":null}"#, true).unwrap();
     assert_eq!((none.count, none.max_model_len), (Some(0), None));
-    assert!(answer(r#"{"count":3,"tokens":[1,5]}"#, false).is_err());
+    for (json, wants) in [
+        (r#"{"count":3,"tokens":[1,5]}"#, false),
+        (r#"{"tokens":[1,5]}"#, true),
+        (r#"{"tokens":[1,5],"token_strs":null}"#, true),
+        (r#"{"tokens":[1,5],"token_strs":["a"]}"#, true),
+    ] {
+        assert!(answer(json, wants).is_err(), "{json}");
+    }
 }
 
 #[test]
@@ -127,9 +134,10 @@ fn ids_become_text() {
     };
     let body = serde_json::to_value(request(&[0, 7]).unwrap()).unwrap();
     assert_eq!(body, json!({"tokens": [0, 7]}));
-    for (ids, field) in [(&[][..], "token_ids"), (&[0, -1], "token_ids[1]")] {
-        assert_eq!(request(ids).unwrap_err().violations()[0].field, field);
-    }
+    let body = serde_json::to_value(request(&[]).unwrap()).unwrap();
+    assert_eq!(body, json!({"tokens": []}));
+    let invalid = request(&[0, -1]).unwrap_err();
+    assert_eq!(invalid.violations()[0].field, "token_ids[1]");
     let answer = serde_json::from_str(r#"{"prompt":"a b"}"#).unwrap();
     assert_eq!(detokenize_response(answer).text, "a b");
 }

@@ -10,63 +10,19 @@ use crate::{
     },
     proto::{self, TimestampGranularity},
     translate::{
-        InvalidRequest, Mode, extra_body,
-        fields::Fields,
-        media::Kind,
-        media_type,
-        sampling::{self, Probabilities},
-        text,
+        answer::Mode,
+        chat::media_type::{self, Kind},
+        extra_body,
+        invalid::{InvalidRequest, set},
+        names,
+        sampling::{self, ABOVE_ZERO, ABOVE_ZERO_TO_ONE, in_range, number, text},
     },
-};
-
-pub(in crate::translate) const FIELDS: Fields = Fields {
-    inputs: &["audio_filesize_mb", "file"],
-    same: &[
-        "frequency_penalty",
-        "hotwords",
-        "include_stop_str_in_output",
-        "language",
-        "length_penalty",
-        "min_p",
-        "model",
-        "presence_penalty",
-        "prompt",
-        "repetition_penalty",
-        "seed",
-        "temperature",
-        "top_k",
-        "top_p",
-        "use_beam_search",
-        "watermarking",
-    ],
-    renamed: &[
-        ("max_completion_tokens", "max_tokens"),
-        ("n", "beams"),
-        ("timestamp_granularities", "timestamps"),
-        ("timestamp_granularities[]", "timestamps"),
-        ("to_language", "target_language"),
-    ],
-    own: &[
-        "request_id",
-        "response_format",
-        "stream",
-        "stream_continuous_usage_stats",
-        "stream_include_usage",
-    ],
-    told: &[
-        ("audio file", "audio"),
-        ("file size", "audio"),
-        ("verbose_json", "timestamps"),
-        ("diarized_json", "diarize"),
-        ("diarized transcript", "diarize"),
-        ("nsupported language", "language"),
-    ],
 };
 
 /// Longest name of a file, in bytes, as in most file systems.
 const MAX_FILE_NAME: usize = 255;
 
-/// The form that vLLM takes, or what the caller has to mend.
+/// The form that vLLM takes, or the fields that the caller has to correct.
 #[expect(
     clippy::too_many_lines,
     reason = "each field of the contract, once, so that a new one does not compile until it is decided on"
@@ -76,11 +32,6 @@ pub(crate) fn form(
     mode: Mode,
     policy: &Policy,
 ) -> Result<TranscriptionForm, InvalidRequest> {
-    let is_stream = mode == Mode::Stream;
-    check_beams(&request, is_stream)?;
-    check_sampling(&request)?;
-    let mut fields = Form::default();
-    fields.add_format(&request, is_stream)?;
     let proto::TranscribeRequest {
         model,
         audio,
@@ -89,8 +40,8 @@ pub(crate) fn form(
         prompt,
         hotwords,
         target_language,
-        timestamps: _,
-        diarize: _,
+        timestamps,
+        diarize,
         temperature,
         top_p,
         top_k,
@@ -108,32 +59,48 @@ pub(crate) fn form(
         include_stop_str_in_output,
         watermarking,
     } = request;
-    fields.add(
-        "model",
-        text(model).or_else(|| policy.default_model.clone()),
+    let is_stream = mode == Mode::Stream;
+    if use_beam_search == Some(true) {
+        let set = [("use_beam_search", is_stream)];
+        InvalidRequest::refuse(&set, "cannot be streamed; use Transcribe")?;
+    } else {
+        // 1 is vLLM's default.
+        let length_penalty = length_penalty.filter(|penalty| *penalty != 1.0);
+        let set = set!(beams, length_penalty, include_stop_str_in_output);
+        InvalidRequest::refuse(set, "requires `use_beam_search`")?;
+    }
+    let mut form = Form::default();
+    form.add_format(&timestamps, diarize == Some(true), is_stream)?;
+    form.add("model", sampling::model_or_default(model, policy));
+    form.add("language", text(language));
+    form.add("prompt", text(prompt));
+    form.add("hotwords", text(hotwords));
+    form.add("to_language", text(target_language));
+    form.add(
+        "temperature",
+        number("temperature", temperature, 0.0..=2.0)?,
     );
-    fields.add("language", text(language));
-    fields.add("prompt", text(prompt));
-    fields.add("hotwords", text(hotwords));
-    fields.add("to_language", text(target_language));
-    fields.add("temperature", temperature);
-    fields.add("top_p", top_p);
-    fields.add("top_k", top_k);
-    fields.add("min_p", min_p);
-    // vLLM reads -1 as unset.
-    fields.add("seed", seed.filter(|seed| *seed != -1));
-    fields.add("frequency_penalty", frequency_penalty);
-    fields.add("presence_penalty", presence_penalty);
-    fields.add("repetition_penalty", repetition_penalty);
-    fields.add("max_completion_tokens", max_tokens);
-    fields.add("use_beam_search", use_beam_search);
-    fields.add("n", beams);
-    fields.add("length_penalty", length_penalty);
-    fields.add("include_stop_str_in_output", include_stop_str_in_output);
-    fields.add("watermarking", watermarking);
-    fields.add_extra_body(extra_body_json, policy)?;
+    form.add("top_p", number("top_p", top_p, ABOVE_ZERO_TO_ONE)?);
+    form.add("top_k", in_range("top_k", top_k, -1..)?);
+    form.add("min_p", number("min_p", min_p, 0.0..=1.0)?);
+    form.add("seed", sampling::seed(seed));
+    let penalty = number("frequency_penalty", frequency_penalty, -2.0..=2.0)?;
+    form.add("frequency_penalty", penalty);
+    let penalty = number("presence_penalty", presence_penalty, -2.0..=2.0)?;
+    form.add("presence_penalty", penalty);
+    let penalty = number("repetition_penalty", repetition_penalty, ABOVE_ZERO)?;
+    form.add("repetition_penalty", penalty);
+    let max_tokens = in_range("max_tokens", max_tokens, 1..)?;
+    form.add("max_completion_tokens", max_tokens);
+    form.add("use_beam_search", use_beam_search);
+    form.add("n", in_range("beams", beams, 1..)?);
+    let penalty = number("length_penalty", length_penalty, ..)?;
+    form.add("length_penalty", penalty);
+    form.add("include_stop_str_in_output", include_stop_str_in_output);
+    form.add("watermarking", watermarking);
+    form.add_extra_body(extra_body_json, policy)?;
     Ok(TranscriptionForm {
-        fields: fields.0,
+        fields: form.0,
         file: file(audio, file_name, media_type, policy)?,
     })
 }
@@ -162,53 +129,14 @@ fn file(
     let media_type = media_type::checked(media_type)?
         .or_else(|| media_type::read(&data, Some(Kind::Audio)).ok())
         .unwrap_or_else(|| "application/octet-stream".to_owned());
-    let name = if name.is_empty() {
-        "audio".to_owned()
-    } else {
-        name
-    };
     Ok(File {
-        name,
+        name: text(name).unwrap_or_else(|| "audio".to_owned()),
         media_type,
         data,
     })
 }
 
-fn check_beams(request: &proto::TranscribeRequest, is_stream: bool) -> Result<(), InvalidRequest> {
-    if request.use_beam_search == Some(true) {
-        if is_stream {
-            let description = "cannot be streamed; use Transcribe";
-            return Err(InvalidRequest::new("use_beam_search", description));
-        }
-        return sampling::integer("beams", request.beams, 1..);
-    }
-    let set = [
-        ("beams", request.beams.is_some()),
-        ("length_penalty", request.length_penalty.is_some()),
-        (
-            "include_stop_str_in_output",
-            request.include_stop_str_in_output.is_some(),
-        ),
-    ];
-    InvalidRequest::refuse(&set, "goes with `use_beam_search` only")
-}
-
-fn check_sampling(request: &proto::TranscribeRequest) -> Result<(), InvalidRequest> {
-    let probabilities = Probabilities {
-        temperature: request.temperature,
-        top_p: request.top_p,
-        min_p: request.min_p,
-        frequency_penalty: request.frequency_penalty,
-        presence_penalty: request.presence_penalty,
-        repetition_penalty: request.repetition_penalty,
-    };
-    probabilities.check()?;
-    sampling::integer("top_k", request.top_k, -1..)?;
-    sampling::number("length_penalty", request.length_penalty, ..)?;
-    sampling::integer("max_tokens", request.max_tokens, 1..)
-}
-
-/// The fields of a form in the making.
+/// The fields of a form, by vLLM's names.
 #[derive(Default)]
 struct Form(Vec<(String, String)>);
 
@@ -220,25 +148,19 @@ impl Form {
         }
     }
 
-    /// Adds how the answer comes.
+    /// Adds the format of the answer.
     fn add_format(
         &mut self,
-        request: &proto::TranscribeRequest,
+        timestamps: &[i32],
+        has_speakers: bool,
         is_stream: bool,
     ) -> Result<(), InvalidRequest> {
-        let has_times = !request.timestamps.is_empty();
-        let has_speakers = request.diarize == Some(true);
-        let set = [
-            ("timestamps", is_stream && has_times),
-            ("diarize", is_stream && has_speakers),
-        ];
-        InvalidRequest::refuse(&set, "cannot be streamed; use Transcribe")?;
-        if has_times && has_speakers {
-            let description = "the upstream gives one of both";
-            return Err(InvalidRequest::together(
-                &["timestamps", "diarize"],
-                description,
-            ));
+        let has_times = !timestamps.is_empty();
+        let set = [("timestamps", has_times), ("diarize", has_speakers)];
+        if is_stream {
+            InvalidRequest::refuse(&set, "cannot be streamed; use Transcribe")?;
+        } else if has_times && has_speakers {
+            InvalidRequest::refuse(&set, "`timestamps` and `diarize` are mutually exclusive")?;
         }
         let format = match (has_times, has_speakers) {
             (true, _) => "verbose_json",
@@ -246,8 +168,8 @@ impl Form {
             (false, false) => "json",
         };
         self.add("response_format", Some(format));
-        for (n, granularity) in request.timestamps.iter().enumerate() {
-            let word = granularity_word(n, *granularity, &request.timestamps)?;
+        for (n, granularity) in timestamps.iter().enumerate() {
+            let word = granularity_word(n, *granularity, timestamps)?;
             self.add("timestamp_granularities[]", Some(word));
         }
         if is_stream {
@@ -258,10 +180,10 @@ impl Form {
     }
 
     fn add_extra_body(&mut self, text: String, policy: &Policy) -> Result<(), InvalidRequest> {
-        let is_taken = |name: &str| FIELDS.has(name);
-        for (name, value) in extra_body::members(text, is_taken, &policy.extra_body_keys)? {
+        for (name, value) in extra_body::members(text, &names::TRANSCRIBE, policy)? {
             if name.contains(|c: char| c.is_control() || c == '"') {
-                let description = "has a member whose name no form can hold";
+                let description =
+                    "must not have a control character or `\"` in the name of a member";
                 return Err(InvalidRequest::new("extra_body_json", description));
             }
             self.add(&name, Some(form_value(&value)));
@@ -282,7 +204,7 @@ fn granularity_word(
 ) -> Result<&'static str, InvalidRequest> {
     let field = format!("timestamps[{n}]");
     if all.iter().take(n).any(|other| *other == granularity) {
-        return Err(InvalidRequest::new(field, "comes twice"));
+        return Err(InvalidRequest::new(field, "is a duplicate"));
     }
     match TimestampGranularity::try_from(granularity) {
         Ok(TimestampGranularity::Segment) => Ok("segment"),

@@ -1,0 +1,322 @@
+//! The names of a request's fields in both vocabularies: which member an extra body may not have, and which field of the
+//! contract an upstream's error is about.
+//!
+//! A field has one name in both unless a table below says otherwise.
+
+use prost::Name;
+use prost_types::{FieldDescriptorProto, field_descriptor_proto::Label};
+
+use crate::proto;
+
+/// The names of one request that are exceptions.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Names {
+    /// The request message of the contract.
+    message: &'static str,
+    /// vLLM's names of the input, whichever field of the contract holds it.
+    inputs: &'static [&'static str],
+    /// vLLM's name, and the contract's.
+    renamed: &'static [(&'static str, &'static str)],
+    /// Fields that the adapter sets by itself.
+    own: &'static [&'static str],
+    /// Fields that a caller can send through `extra_body_json` alone.
+    untyped: &'static [&'static str],
+    /// Words of errors that name no parameter, and the field that they are about (vLLM 0.33).
+    told: &'static [(&'static str, &'static str)],
+    /// The field that holds chats, which errors about their [`PARTS`] are about.
+    chats: Option<&'static str>,
+    /// Whether an index in a list, and the member of a message, stay in the path.
+    keeps_path: bool,
+    /// Whether only some models can do it. vLLM offers chat and completions for every model that generates, so a
+    /// generation that finds no route went to the wrong place.
+    is_optional: bool,
+}
+
+/// The fields of the request that an upstream's request was made from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Fields {
+    names: &'static Names,
+    /// The field that holds the input.
+    input: &'static str,
+}
+
+/// A request without exceptions.
+const PLAIN: Names = Names {
+    message: "",
+    inputs: &[],
+    renamed: &[],
+    own: &["request_id"],
+    untyped: &[],
+    told: &[],
+    chats: None,
+    keeps_path: false,
+    is_optional: true,
+};
+
+pub(super) const GENERATE: Names = Names {
+    message: proto::GenerateRequest::NAME,
+    inputs: &["input_text", "input_tokens", "messages", "prompt"],
+    renamed: &[
+        TEMPLATE_KWARGS,
+        // Chat's switch cannot be wrong by itself, so the number of tokens is meant.
+        ("logprobs", "top_logprobs"),
+        // It would override `max_tokens`.
+        ("max_completion_tokens", "max_tokens"),
+        ("response_format", "structured_output"),
+        ("structured_outputs", "structured_output"),
+        ("suffix", "completion.suffix"),
+    ],
+    own: &["request_id", "stream", "stream_options"],
+    untyped: &[
+        "chat_template",
+        "ec_transfer_params",
+        "extra_args",
+        "kv_transfer_params",
+        "media_io_kwargs",
+        "mm_payload",
+        "mm_processor_kwargs",
+        "prompt_embeds",
+        "return_mm_kwargs",
+        "routed_experts_prompt_start",
+        "vllm_xargs",
+    ],
+    chats: Some("messages"),
+    keeps_path: true,
+    is_optional: false,
+    ..PLAIN
+};
+
+/// A generation with `structured_output`. The words are those of grammar compilers in vLLM 0.32: of guidance, and of any.
+/// A tool's parameters can cause them too, so they count only here.
+pub(super) const GENERATE_STRUCTURED: Names = Names {
+    told: &[
+        ("Grammar error: ", "structured_output"),
+        ("Invalid grammar specification: ", "structured_output"),
+    ],
+    ..GENERATE
+};
+
+pub(super) const EMBED: Names = Names {
+    message: proto::EmbedRequest::NAME,
+    inputs: &["input", "input_text", "input_tokens", "messages"],
+    renamed: &[TEMPLATE_KWARGS, ("normalize", "use_activation")],
+    own: &["embed_dtype", "encoding_format", "endianness", "request_id"],
+    told: &[
+        ("dimensions", "dimensions"),
+        PRIORITY,
+        ("At most 0 image", "conversations"),
+        ("multimodal", "conversations"),
+        ("out of vocabulary", "token_inputs"),
+    ],
+    chats: Some("conversations"),
+    ..PLAIN
+};
+
+pub(super) const SCORE: Names = Names {
+    message: proto::ScoreRequest::NAME,
+    inputs: &["input_text", "input_tokens"],
+    renamed: &[
+        TEMPLATE_KWARGS,
+        TOKENS_PER_DOCUMENT,
+        ("data_1", "queries"),
+        ("data_2", "documents"),
+        ("items", "documents"),
+        ("text_1", "queries"),
+        ("text_2", "documents"),
+    ],
+    ..RERANK
+};
+
+pub(super) const RERANK: Names = Names {
+    message: proto::RerankRequest::NAME,
+    inputs: &["documents", "input_text", "input_tokens"],
+    renamed: &[TEMPLATE_KWARGS, TOKENS_PER_DOCUMENT],
+    own: &["request_id", "return_documents"],
+    told: &[
+        ("max_tokens_per_query", "max_tokens_per_query"),
+        TOKENS_PER_DOCUMENT,
+        PRIORITY,
+    ],
+    ..PLAIN
+};
+
+pub(super) const TOKENIZE: Names = Names {
+    message: proto::TokenizeRequest::NAME,
+    inputs: &["input_text", "input_tokens", "messages", "prompt"],
+    renamed: &[
+        TEMPLATE_KWARGS,
+        ("return_token_strs", "return_token_strings"),
+    ],
+    told: &[("multimodal", "messages"), ("At most 0 image", "messages")],
+    chats: Some("messages"),
+    ..PLAIN
+};
+
+pub(super) const DETOKENIZE: Names = Names {
+    message: proto::DetokenizeRequest::NAME,
+    inputs: &["tokens"],
+    ..PLAIN
+};
+
+pub(super) const TRANSCRIBE: Names = Names {
+    message: proto::TranscribeRequest::NAME,
+    inputs: &["audio_filesize_mb", "file"],
+    renamed: &[
+        ("max_completion_tokens", "max_tokens"),
+        ("n", "beams"),
+        ("timestamp_granularities", "timestamps"),
+        ("timestamp_granularities[]", "timestamps"),
+        ("to_language", "target_language"),
+    ],
+    own: &[
+        "request_id",
+        "response_format",
+        "stream",
+        "stream_continuous_usage_stats",
+        "stream_include_usage",
+    ],
+    told: &[
+        ("audio file", "audio"),
+        ("file size", "audio"),
+        ("verbose_json", "timestamps"),
+        ("diarized_json", "diarize"),
+        ("diarized transcript", "diarize"),
+        ("nsupported language", "language"),
+    ],
+    ..PLAIN
+};
+
+const MODELS: Names = Names {
+    own: GENERATE.own,
+    is_optional: false,
+    ..PLAIN
+};
+
+const TEMPLATE_KWARGS: (&str, &str) = ("chat_template_kwargs", "chat_template_kwargs_json");
+const TOKENS_PER_DOCUMENT: (&str, &str) = ("max_tokens_per_doc", "max_tokens_per_document");
+const PRIORITY: (&str, &str) = ("Priority scheduling", "priority");
+
+/// Names of what is in a chat; the errors do not say where.
+const PARTS: &[&str] = &[
+    "audio",
+    "audio_url",
+    "image",
+    "image_url",
+    "multi_modal_uuids",
+    "tool_calls",
+    "type",
+    "url",
+    "video",
+    "video_url",
+];
+
+impl Names {
+    /// Whether a member of `extra_body_json` would stand for a typed field or for one that the adapter sets.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.inputs.contains(&name)
+            || self.own.contains(&name)
+            || self.renamed(name).is_some()
+            || field(self.message, name).is_some()
+    }
+
+    fn renamed(&self, name: &str) -> Option<&'static str> {
+        let renamed = self.renamed.iter().find(|(theirs, _)| *theirs == name);
+        renamed.map(|(_, ours)| *ours)
+    }
+}
+
+impl Fields {
+    pub(crate) const SCORE: Self = Self::new(&SCORE, "documents");
+    pub(crate) const RERANK: Self = Self::new(&RERANK, "documents");
+    pub(crate) const DETOKENIZE: Self = Self::new(&DETOKENIZE, "token_ids");
+    pub(crate) const TRANSCRIBE: Self = Self::new(&TRANSCRIBE, "audio");
+    pub(crate) const MODELS: Self = Self::new(&MODELS, "");
+
+    /// The fields of a request whose input is in that field.
+    pub(super) const fn new(names: &'static Names, input: &'static str) -> Self {
+        Self { names, input }
+    }
+
+    /// The path of the field that vLLM calls `param`, as `messages[0].content` of `body.messages.0.content`.
+    ///
+    /// `None` where the adapter itself made that field, and for names that the contract does not know.
+    pub(crate) fn path(&self, param: &str) -> Option<String> {
+        let (name, rest) = steps(param);
+        if self.names.inputs.contains(&name) {
+            return Some(self.input_path(rest));
+        }
+        if let Some(chats) = self.names.chats.filter(|_| PARTS.contains(&name)) {
+            return (self.input == chats).then(|| chats.to_owned());
+        }
+        if let Some(ours) = self.names.renamed(name) {
+            return Some(ours.to_owned());
+        }
+        if self.names.untyped.contains(&name) {
+            return Some("extra_body_json".to_owned());
+        }
+        let field = field(self.names.message, name)?;
+        Some(format!("{name}{}", self.index(field, rest)))
+    }
+
+    /// The path of the field that the text of an error is about, where the error names no parameter.
+    pub(crate) fn of_text(&self, text: &str) -> Option<String> {
+        let told = self.names.told.iter();
+        let told = told.copied().find(|(words, _)| text.contains(words));
+        told.map(|(_, field)| field.to_owned())
+    }
+
+    /// Whether the adapter itself made the field that vLLM calls `param`, so that no caller can correct it.
+    pub(crate) fn is_own(&self, param: &str) -> bool {
+        self.names.own.contains(&steps(param).0)
+    }
+
+    /// Whether a router without the route means that the model cannot do it.
+    pub(crate) fn is_optional(&self) -> bool {
+        self.names.is_optional
+    }
+
+    /// The input, down to the member of a message where both vocabularies have it.
+    fn input_path(&self, rest: &str) -> String {
+        let field_of_input = field(self.names.message, self.input);
+        let index = field_of_input.map_or(String::new(), |input| self.index(input, rest));
+        let mut members = rest.split('.').filter(|_| !index.is_empty());
+        let member = members.find(|name| field(proto::ChatMessage::NAME, name).is_some());
+        let member = member.map_or(String::new(), |member| format!(".{member}"));
+        format!("{}{index}{member}", self.input)
+    }
+
+    /// `[3]` where the path goes on with `3` into a list.
+    fn index(&self, field: &FieldDescriptorProto, rest: &str) -> String {
+        let is_list = self.names.keeps_path && field.label() == Label::Repeated;
+        let n = rest.split('.').next().unwrap_or_default();
+        match n.parse::<u32>() {
+            Ok(n) if is_list => format!("[{n}]"),
+            _ => String::new(),
+        }
+    }
+}
+
+impl Default for Fields {
+    fn default() -> Self {
+        Self::new(&GENERATE, "prompt")
+    }
+}
+
+/// The first step of a path and the rest, as `input` and `3` of `body.input.3`.
+fn steps(param: &str) -> (&str, &str) {
+    let param = param.strip_prefix("body.").unwrap_or(param);
+    param.split_once('.').unwrap_or((param, ""))
+}
+
+/// The field of that name in a message of the contract.
+fn field(message: &str, name: &str) -> Option<&'static FieldDescriptorProto> {
+    let mut messages = proto::DESCRIPTORS
+        .file
+        .iter()
+        .flat_map(|file| &file.message_type);
+    let message = messages.find(|it| it.name() == message)?;
+    message.field.iter().find(|it| it.name() == name)
+}
+
+#[cfg(test)]
+mod tests;
