@@ -10,7 +10,7 @@ use tonic::{
 };
 use url::Url;
 use vllm_grpc_adapter::{
-    config::{Config, Limits, Log, Policy, Server, Upstream},
+    config::{Config, KeySource, Limits, Log, Policy, Server, Upstream},
     proto::{
         GenerateRequest, StreamGenerateResponse, generation_service_client::GenerationServiceClient,
     },
@@ -147,11 +147,15 @@ fn config(base_url: Url) -> Config {
         server: Server {
             max_request_bytes: 32 << 20,
             max_response_bytes: 32 << 20,
+            max_request_memory: 512 << 20,
+            pad_responses: None,
             max_connections: 10_000,
             max_connections_per_source: None,
             max_streams_per_connection: 256,
+            max_in_flight: None,
             keepalive_interval: Some(seconds(30)),
             keepalive_timeout: seconds(10),
+            max_connection_idle: Some(seconds(15 * 60)),
             max_connection_age: None,
             max_connection_age_grace: Some(seconds(120)),
             write_stall_timeout: Some(seconds(60)),
@@ -162,9 +166,10 @@ fn config(base_url: Url) -> Config {
         upstream: Upstream {
             base_url,
             api_key: None,
+            api_key_source: KeySource::None,
             connect_timeout: seconds(2),
             idle_timeout: seconds(3),
-            max_event_bytes: 1 << 20,
+            max_event_bytes: 8 << 20,
             max_body_bytes: 32 << 20,
         },
         limits: Limits {
