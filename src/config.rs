@@ -8,7 +8,6 @@ mod args;
 mod base_url;
 mod check;
 mod dotenv;
-mod key;
 mod server;
 mod value;
 mod variables;
@@ -22,11 +21,10 @@ pub use args::{Args, Command};
 #[cfg(test)]
 pub(crate) use check::ALWAYS_TAKEN;
 pub use check::Faults;
-pub use key::KeySource;
 pub use server::Server;
 pub use value::OrOff;
-use value::{duration, message_bytes, or_off};
-pub use variables::{UnknownVariable, unknown_variables};
+use value::{MESSAGE, bytes, duration, or_off};
+pub use variables::unknown_variables;
 
 /// Everything that the adapter needs to know before it starts.
 #[derive(Debug)]
@@ -52,8 +50,8 @@ pub struct Upstream {
     pub base_url: Url,
     /// Sent as the bearer token; `None` sends none.
     pub api_key: Option<SecretString>,
-    /// Where the key came from.
-    pub api_key_source: KeySource,
+    /// Where the key came from, for the log.
+    pub api_key_source: String,
     /// Time to reach the upstream.
     pub connect_timeout: Duration,
     /// Time after which an idle pooled connection is dropped.
@@ -70,18 +68,15 @@ pub struct Upstream {
 pub struct Limits {
     /// Longest time from a request to the first event of its stream, or `off`. It does not apply to unary calls.
     #[arg(long = "first-token-timeout", value_name = "DURATION")]
-    #[arg(env = "ADAPTER_FIRST_TOKEN_TIMEOUT", default_value = "off")]
-    #[arg(value_parser = or_off(duration))]
+    #[arg(default_value = "off", value_parser = or_off(duration))]
     pub first_token: OrOff<Duration>,
     /// Longest time between two events of a stream, or `off`. Comments are not events. It does not apply to unary calls.
     #[arg(long = "token-idle-timeout", value_name = "DURATION")]
-    #[arg(env = "ADAPTER_TOKEN_IDLE_TIMEOUT", default_value = "60s")]
-    #[arg(value_parser = or_off(duration))]
+    #[arg(default_value = "60s", value_parser = or_off(duration))]
     pub token_idle: OrOff<Duration>,
     /// Longest time of a whole call, or `off`. The caller's own deadline always holds. Without either, nothing limits
     /// the time of a unary call once the upstream is reached.
-    #[arg(long, value_name = "DURATION")]
-    #[arg(env = "ADAPTER_MAX_DURATION", default_value = "off")]
+    #[arg(long, value_name = "DURATION", default_value = "off")]
     #[arg(value_parser = or_off(duration))]
     pub max_duration: OrOff<Duration>,
 }
@@ -91,7 +86,7 @@ pub struct Limits {
 #[command(next_help_heading = "What callers may ask for")]
 pub struct Policy {
     /// Model of a request that names none. Unset: the upstream chooses.
-    #[arg(long, env = "ADAPTER_DEFAULT_MODEL", value_name = "MODEL")]
+    #[arg(long, value_name = "MODEL")]
     pub default_model: Option<String>,
     /// Keys that `extra_body_json` may carry.
     #[arg(skip)]
@@ -103,9 +98,8 @@ pub struct Policy {
     #[arg(skip)]
     pub media_hosts: BTreeSet<String>,
     /// Largest audio to transcribe. vLLM takes 25 MiB unless its environment says otherwise.
-    #[arg(long, env = "ADAPTER_MAX_AUDIO_BYTES", value_name = "SIZE")]
-    #[arg(default_value = "25MiB", value_parser = message_bytes)]
-    #[arg(help_heading = server::SIZE_LIMITS)]
+    #[arg(long, value_name = "SIZE", default_value = "25MiB")]
+    #[arg(value_parser = bytes::<MESSAGE>, help_heading = server::SIZE_LIMITS)]
     pub max_audio_bytes: usize,
 }
 
@@ -114,26 +108,12 @@ pub struct Policy {
 #[command(next_help_heading = "Log")]
 pub struct Log {
     /// What to log: a level, as `warn`, or a module's, as `vllm_grpc_adapter=debug`; several are separated by commas.
-    #[arg(long = "log", env = "ADAPTER_LOG", value_name = "FILTER")]
-    #[arg(default_value = "info")]
+    #[arg(long = "log", value_name = "FILTER", default_value = "info")]
     pub filter: String,
     /// Log one JSON object per line.
-    #[arg(long = "log-json", env = "ADAPTER_LOG_JSON")]
+    #[arg(long = "log-json")]
     #[arg(value_parser = clap::builder::BoolishValueParser::new())]
     pub json: bool,
-}
-
-// === impl Config ===
-
-impl Config {
-    /// Checks what the parsers of single values cannot; on failure every fault is in the error.
-    ///
-    /// # Errors
-    ///
-    /// A URL, key, name or log filter that cannot be used, and limits that contradict each other.
-    pub fn try_from_args(args: Args) -> Result<Self, Faults> {
-        check::check(args)
-    }
 }
 
 #[cfg(test)]

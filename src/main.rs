@@ -14,7 +14,7 @@ use tokio::{
 };
 use tokio_stream::Stream;
 use vllm_grpc_adapter::{
-    config::{self, Args, Command, Config, UnknownVariable},
+    config::{self, Args, Command, Config},
     demo, server,
     telemetry::{Chain, logging},
 };
@@ -76,8 +76,8 @@ fn run(config: Config, command: Option<Command>) -> Result<(), Box<dyn Error>> {
 
 /// A misspelt name leaves its flag's default in force.
 fn warn_of_unknown_variables() {
-    for UnknownVariable { name, nearest } in config::unknown_variables() {
-        tracing::warn!(name, nearest, "unknown variable: it is ignored");
+    for name in config::unknown_variables() {
+        tracing::warn!(name, "unknown variable: it is ignored");
     }
 }
 

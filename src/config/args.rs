@@ -1,16 +1,20 @@
 //! The command line.
 
-use std::{ffi::OsString, net::SocketAddr, path, time::Duration};
+use std::{env, ffi::OsString, net::SocketAddr, path, time::Duration};
 
-use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, error::ErrorKind};
+use clap::{
+    CommandFactory, FromArgMatches, Parser, Subcommand, error::ErrorKind, parser::ValueSource,
+};
 use secrecy::SecretString;
 
 use super::{
-    KeySource, Limits, Log, Policy, Server, dotenv, key,
+    Limits, Log, Policy, Server, dotenv,
     server::{SERVING, SIZE_LIMITS},
-    value::{duration, message_bytes},
+    value::{MESSAGE, bytes, duration},
 };
 
+/// The variable that the OpenAI SDK reads its key from.
+const API_KEY: &str = "OPENAI_API_KEY";
 const UPSTREAM: &str = "Upstream";
 const POLICY: &str = "What callers may ask for";
 
@@ -28,42 +32,40 @@ pub struct Args {
     pub command: Option<Command>,
 
     /// IP address and port to serve gRPC on.
-    #[arg(long, env = "ADAPTER_LISTEN", value_name = "ADDRESS")]
-    #[arg(default_value = "127.0.0.1:50051", help_heading = SERVING)]
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:50051")]
+    #[arg(help_heading = SERVING)]
     pub(super) listen: SocketAddr,
     /// Base URL of the vLLM, as the OpenAI SDK takes it.
-    #[arg(long, env = "ADAPTER_UPSTREAM", value_name = "URL")]
-    #[arg(default_value = "http://localhost:8000/v1", help_heading = UPSTREAM)]
+    #[arg(long, value_name = "URL", default_value = "http://localhost:8000/v1")]
+    #[arg(help_heading = UPSTREAM)]
     pub(super) upstream: String,
     /// Bearer key for the upstream. An empty one counts as none.
-    #[arg(long = "upstream-api-key", env = key::VARIABLE, value_name = "KEY")]
+    #[arg(long = "upstream-api-key", env = API_KEY, value_name = "KEY")]
     #[arg(hide_env_values = true, help_heading = UPSTREAM)]
     pub(super) api_key: Option<SecretString>,
     #[arg(skip)]
-    pub(super) api_key_source: KeySource,
+    pub(super) api_key_source: String,
     /// Longest time to connect to the upstream.
-    #[arg(long, env = "ADAPTER_CONNECT_TIMEOUT", value_name = "DURATION")]
-    #[arg(default_value = "2s", value_parser = duration)]
-    #[arg(help_heading = UPSTREAM)]
+    #[arg(long, value_name = "DURATION", default_value = "2s")]
+    #[arg(value_parser = duration, help_heading = UPSTREAM)]
     pub(super) connect_timeout: Duration,
     /// Time after which an idle connection to the upstream is closed. vLLM closes it after 5s.
-    #[arg(long, env = "ADAPTER_UPSTREAM_IDLE_TIMEOUT")]
-    #[arg(value_name = "DURATION", default_value = "3s")]
+    #[arg(long, value_name = "DURATION", default_value = "3s")]
     #[arg(value_parser = duration, help_heading = UPSTREAM)]
     pub(super) upstream_idle_timeout: Duration,
 
     /// Keys that `extra_body_json` may carry. `*` is refused, and a key that has a field of its own stays refused in
     /// requests that have that field.
-    #[arg(long, env = "ADAPTER_ALLOW_EXTRA_BODY", value_name = "KEYS")]
-    #[arg(value_delimiter = ',', help_heading = POLICY)]
+    #[arg(long, value_name = "KEYS", value_delimiter = ',')]
+    #[arg(help_heading = POLICY)]
     pub(super) allow_extra_body: Vec<String>,
     /// Fields of the upstream's answer that `extension_keys` may name. `*` is refused.
-    #[arg(long, env = "ADAPTER_ALLOW_EXTENSIONS", value_name = "KEYS")]
-    #[arg(value_delimiter = ',', help_heading = POLICY)]
+    #[arg(long, value_name = "KEYS", value_delimiter = ',')]
+    #[arg(help_heading = POLICY)]
     pub(super) allow_extensions: Vec<String>,
     /// Hosts that the upstream may fetch media from; `*` allows any host.
-    #[arg(long, env = "ADAPTER_ALLOW_MEDIA_HOSTS", value_name = "HOSTS")]
-    #[arg(value_delimiter = ',', help_heading = POLICY)]
+    #[arg(long, value_name = "HOSTS", value_delimiter = ',')]
+    #[arg(help_heading = POLICY)]
     pub(super) allow_media_hosts: Vec<String>,
 
     #[command(flatten)]
@@ -71,14 +73,12 @@ pub struct Args {
     #[command(flatten)]
     pub(super) policy: Policy,
     /// Largest server-sent event of the upstream.
-    #[arg(long, env = "ADAPTER_MAX_EVENT_BYTES", value_name = "SIZE")]
-    #[arg(default_value = "8MiB", value_parser = message_bytes)]
-    #[arg(help_heading = SIZE_LIMITS)]
+    #[arg(long, value_name = "SIZE", default_value = "8MiB")]
+    #[arg(value_parser = bytes::<MESSAGE>, help_heading = SIZE_LIMITS)]
     pub(super) max_event_bytes: usize,
     /// Largest JSON body of the upstream.
-    #[arg(long, env = "ADAPTER_MAX_BODY_BYTES", value_name = "SIZE")]
-    #[arg(default_value = "32MiB", value_parser = message_bytes)]
-    #[arg(help_heading = SIZE_LIMITS)]
+    #[arg(long, value_name = "SIZE", default_value = "32MiB")]
+    #[arg(value_parser = bytes::<MESSAGE>, help_heading = SIZE_LIMITS)]
     pub(super) max_body_bytes: usize,
     #[command(flatten)]
     pub(super) server: Server,
@@ -107,16 +107,26 @@ impl Args {
     pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
         let fault = |fault: String| Self::command().error(ErrorKind::Io, fault);
         let file = path::absolute(".env").map_err(|error| fault(error.to_string()))?;
-        let variable = KeySource::of_variable(file.clone());
+        let mut variables = env::vars_os();
+        let in_environment = variables.any(|(name, _value)| name == API_KEY);
         dotenv::load(&file).map_err(fault)?;
         let matches = command().try_get_matches_from(arguments)?;
         let mut args = Self::from_arg_matches(&matches)?;
-        args.api_key_source = KeySource::of_value(matches.value_source("api_key"), variable);
+        args.api_key_source = match matches.value_source("api_key") {
+            Some(ValueSource::CommandLine) => "--upstream-api-key".to_owned(),
+            _ if in_environment => API_KEY.to_owned(),
+            _ => file.display().to_string(),
+        };
         Ok(args)
     }
 }
 
-/// The flags, which may stand before and after the subcommand.
+/// The flags, which may stand before and after the subcommand, each with its variable.
 pub(super) fn command() -> clap::Command {
-    Args::command().mut_args(|arg| arg.global(true))
+    Args::command().mut_args(|arg| {
+        let flag = arg.get_long().unwrap_or_default().to_uppercase();
+        let variable = format!("ADAPTER_{}", flag.replace('-', "_")).into();
+        let variable = arg.get_env().map_or(variable, ToOwned::to_owned);
+        arg.global(true).env(variable)
+    })
 }

@@ -6,60 +6,19 @@ use secrecy::{ExposeSecret, SecretString};
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 use url::Host;
 
-use super::{Args, Config, KeySource, Server, Upstream, base_url};
+use super::{Args, Config, Server, Upstream, base_url};
 
 /// All faults of a configuration, one per line.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Faults(pub(super) Vec<String>);
 
-/// The configuration, or all that is wrong with it.
-pub(super) fn check(args: Args) -> Result<Config, Faults> {
-    let mut faults = Faults::default();
-    let base_url = faults.keep("upstream", base_url::read(&args.upstream));
-    let api_key = faults.keep("upstream-api-key", api_key(args.api_key));
-    let api_key = api_key.flatten();
-    let mut policy = args.policy;
-    policy.default_model.take_if(|model| model.is_empty());
-    policy.extra_body_keys =
-        faults.keep_each("allow-extra-body", &args.allow_extra_body, extra_body_key);
-    policy.extension_keys = faults.keep_each("allow-extensions", &args.allow_extensions, key);
-    policy.media_hosts = faults.keep_each("allow-media-hosts", &args.allow_media_hosts, host);
-    faults.keep("log", filter(&args.log.filter));
-    faults.0.extend(contradictions(&args.server));
-    match base_url {
-        Some(base_url) if faults.0.is_empty() => Ok(Config {
-            listen: args.listen,
-            server: args.server,
-            upstream: Upstream {
-                base_url,
-                api_key_source: match api_key {
-                    Some(_) => args.api_key_source,
-                    None => KeySource::None,
-                },
-                api_key,
-                connect_timeout: args.connect_timeout,
-                idle_timeout: args.upstream_idle_timeout,
-                max_event_bytes: args.max_event_bytes,
-                max_body_bytes: args.max_body_bytes,
-            },
-            limits: args.limits,
-            policy,
-            log: args.log,
-        }),
-        _ => Err(faults),
-    }
-}
-
-/// Limits that no call could keep together.
-fn contradictions(server: &Server) -> Vec<String> {
-    let mut faults = Vec::new();
-    if server.max_request_bytes > server.max_request_memory {
-        faults.push("--max-request-memory: less than one request of --max-request-bytes".into());
-    }
-    if server.pad_responses > Some(server.max_response_bytes) {
-        faults.push("--pad-responses: more than --max-response-bytes".into());
-    }
-    faults
+/// Limits that contradict each other.
+fn contradictions(server: &Server) -> impl Iterator<Item = String> {
+    let memory = "--max-request-memory: must be at least --max-request-bytes";
+    let memory = (server.max_request_memory < server.max_request_bytes).then_some(memory);
+    let padding = "--pad-responses: must be at most --max-response-bytes";
+    let padding = (server.pad_responses > Some(server.max_response_bytes)).then_some(padding);
+    memory.into_iter().chain(padding).map(str::to_owned)
 }
 
 /// A key that can stand in a header; an empty one counts as none.
@@ -75,22 +34,17 @@ fn api_key(key: Option<SecretString>) -> Result<Option<SecretString>, String> {
 /// Checks that each part of a log filter is a level or gives one to a module.
 ///
 /// A word alone would be read as the name of a module, and a misspelt level would silence the log.
-pub(super) fn filter(text: &str) -> Result<(), String> {
-    const LEVELS: &str =
-        "as off, error, warn, info, debug or trace, or a module's, as vllm_grpc_adapter=debug";
-    let fault = |why: &str| format!("{text:?} is not a log filter: {why}");
-    let words = || text.split(',').filter(|word| !word.trim().is_empty());
-    let is_level = |word: &str| word.contains(['=', '[']) || word.parse::<LevelFilter>().is_ok();
-    if let Some(word) = words().find(|word| !is_level(word)) {
-        return Err(fault(&format!("{word:?} is not a level, {LEVELS}")));
+fn filter(text: &str) -> Result<(), String> {
+    let is_level = |word: &&str| word.contains(['=', '[']) || word.parse::<LevelFilter>().is_ok();
+    let words = text.split(',').filter(|word| !word.trim().is_empty());
+    let (levels, others): (Vec<_>, Vec<_>) = words.partition(is_level);
+    if levels.is_empty() || !others.is_empty() {
+        let levels = "off, error, warn, info, debug or trace, or MODULE=LEVEL";
+        return Err(format!("in {text:?}, each part must be {levels}"));
     }
-    if words().next().is_none() {
-        return Err(fault(&format!("it needs a level, {LEVELS}")));
-    }
-    match text.parse::<EnvFilter>() {
-        Ok(_) => Ok(()),
-        Err(error) => Err(fault(&error.to_string())),
-    }
+    let parsed = text.parse::<EnvFilter>();
+    parsed.map_err(|error| format!("{text:?} is not a log filter: {error}"))?;
+    Ok(())
 }
 
 /// Members of every request's body that the contract or the adapter sets, so that `extra_body_json` can never hold
@@ -98,43 +52,82 @@ pub(super) fn filter(text: &str) -> Result<(), String> {
 pub(crate) const ALWAYS_TAKEN: [&str; 2] = ["model", "request_id"];
 
 /// A key that `extra_body_json` may carry.
-pub(super) fn extra_body_key(text: &str) -> Result<String, String> {
-    if ALWAYS_TAKEN.contains(&text) {
-        return Err(format!(
-            "{text:?} is set in every request, so no caller can set it"
-        ));
+fn extra_body_key(text: &str) -> Result<String, String> {
+    match text {
+        text if ALWAYS_TAKEN.contains(&text) => Err(format!("{text:?} is set by the adapter")),
+        text => key(text),
     }
-    key(text)
 }
 
 /// The name of a member of a JSON object.
-pub(super) fn key(text: &str) -> Result<String, String> {
-    if text == "*" {
-        return Err("`*` is not allowed: name each key".to_owned());
+fn key(text: &str) -> Result<String, String> {
+    match text {
+        "*" => Err("`*` is not allowed: name each key".to_owned()),
+        text => Ok(text.to_owned()),
     }
-    Ok(text.to_owned())
 }
 
 /// A host as a URL names it, or `*` for any.
-pub(super) fn host(text: &str) -> Result<String, String> {
-    let fault =
-        || format!("{text:?} is not the name or the address of a host, as media.example or [::1]");
+fn host(text: &str) -> Result<String, String> {
     if text == "*" {
         return Ok(text.to_owned());
     }
-    let host = Host::parse(text).map_err(|_invalid| fault())?;
-    let is_host = match &host {
-        Host::Domain(domain) => is_name(domain),
-        Host::Ipv4(_) | Host::Ipv6(_) => true,
-    };
-    is_host.then(|| host.to_string()).ok_or_else(fault)
+    // A resolver looks up letters, digits and `-` (RFC 1123), and `_`, which is in use.
+    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    let is_label = |label: &str| !label.is_empty() && label.bytes().all(is_part);
+    let is_name = |name: &str| name.split('.').all(is_label);
+    match Host::parse(text) {
+        Ok(Host::Domain(name)) if !is_name(&name) => None,
+        parsed => parsed.ok(),
+    }
+    .map(|host| host.to_string())
+    .ok_or_else(|| format!("{text:?} is not a host's name or address, as media.example or [::1]"))
 }
 
-/// Whether a resolver would look up this domain (RFC 1123, and `_`, which is in use).
-fn is_name(domain: &str) -> bool {
-    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-    let is_label = |label: &str| (1..=63).contains(&label.len()) && label.bytes().all(is_part);
-    domain.len() <= 253 && domain.split('.').all(is_label)
+// === impl Config ===
+
+impl Config {
+    /// Checks what the parsers of single values cannot; on failure every fault is in the error.
+    ///
+    /// # Errors
+    ///
+    /// A URL, key, name or log filter that cannot be used, and limits that contradict each other.
+    pub fn try_from_args(args: Args) -> Result<Self, Faults> {
+        let mut faults = Faults::default();
+        let base_url = faults.keep("upstream", base_url::read(&args.upstream));
+        let api_key = faults.keep("upstream-api-key", api_key(args.api_key));
+        let api_key = api_key.flatten();
+        let mut policy = args.policy;
+        policy.default_model.take_if(|model| model.is_empty());
+        policy.extra_body_keys =
+            faults.keep_each("allow-extra-body", &args.allow_extra_body, extra_body_key);
+        policy.extension_keys = faults.keep_each("allow-extensions", &args.allow_extensions, key);
+        policy.media_hosts = faults.keep_each("allow-media-hosts", &args.allow_media_hosts, host);
+        faults.keep("log", filter(&args.log.filter));
+        faults.0.extend(contradictions(&args.server));
+        match base_url {
+            Some(base_url) if faults.0.is_empty() => Ok(Self {
+                listen: args.listen,
+                server: args.server,
+                upstream: Upstream {
+                    base_url,
+                    api_key_source: match api_key {
+                        Some(_) => args.api_key_source,
+                        None => "none".to_owned(),
+                    },
+                    api_key,
+                    connect_timeout: args.connect_timeout,
+                    idle_timeout: args.upstream_idle_timeout,
+                    max_event_bytes: args.max_event_bytes,
+                    max_body_bytes: args.max_body_bytes,
+                },
+                limits: args.limits,
+                policy,
+                log: args.log,
+            }),
+            _ => Err(faults),
+        }
+    }
 }
 
 // === impl Faults ===
@@ -142,9 +135,8 @@ fn is_name(domain: &str) -> bool {
 impl Faults {
     /// Keeps the value, or the fault under its flag's name.
     fn keep<T>(&mut self, flag: &str, value: Result<T, String>) -> Option<T> {
-        value
-            .map_err(|fault| self.0.push(format!("--{flag}: {fault}")))
-            .ok()
+        let kept = value.map_err(|fault| self.0.push(format!("--{flag}: {fault}")));
+        kept.ok()
     }
 
     /// Keeps the names of a list, without spaces around them and without empty ones, and the faults of the others.
@@ -156,9 +148,8 @@ impl Faults {
     ) -> BTreeSet<String> {
         let names = texts.iter().map(|text| text.trim());
         let names = names.filter(|name| !name.is_empty());
-        names
-            .filter_map(|name| self.keep(flag, read(name)))
-            .collect()
+        let names = names.filter_map(|name| self.keep(flag, read(name)));
+        names.collect()
     }
 }
 
@@ -240,7 +231,6 @@ mod tests {
             "a!b",
             "::1",
             "256.0.0.1",
-            &"a".repeat(64),
         ] {
             assert!(
                 host(text).is_err_and(|fault| fault.contains(text)),

@@ -5,7 +5,7 @@ use std::{cell::Cell, fs, io, path::Path};
 /// Largest file, in bytes: each variable costs a search of the environment.
 const MAX_BYTES: usize = 64 << 10;
 
-/// The file's text, line by line, so that it is known how many lines dotenvy has read.
+/// The file's text, read line by line, so that it is known how many lines dotenvy has read.
 struct Lines<'a> {
     rest: &'a [u8],
     n_read: &'a Cell<usize>,
@@ -28,24 +28,17 @@ pub(super) fn load(path: &Path) -> Result<(), String> {
 /// Parses the text, and has its variables taken.
 fn parse<T>(
     text: &str,
-    take: impl FnOnce(dotenvy::Iter<Lines<'_>>) -> Result<T, dotenvy::Error>,
+    take: impl FnOnce(dotenvy::Iter<Lines<'_>>) -> dotenvy::Result<T>,
 ) -> Result<T, String> {
-    if text.len() > MAX_BYTES {
-        return Err("larger than 64 KiB".to_owned());
+    if text.len() > MAX_BYTES || text.contains('\0') {
+        return Err("larger than 64 KiB, or contains a NUL character".to_owned());
     }
-    if text.contains('\0') {
-        return Err("contains a NUL character".to_owned());
-    }
-    let n_read = Cell::new(0);
-    let lines = Lines {
-        rest: text.as_bytes(),
-        n_read: &n_read,
-    };
-    take(dotenvy::from_read_iter(lines)).map_err(|error| match error {
+    let (rest, n_read) = (text.as_bytes(), &Cell::new(0));
+    take(dotenvy::from_read_iter(Lines { rest, n_read })).map_err(|error| match error {
+        // What is left of the entry, which has several lines where a value in quotes has.
         dotenvy::Error::LineParse(entry, _position) => {
-            // A value in quotes may have several lines.
-            let first = (n_read.get() + 1).saturating_sub(entry.lines().count());
-            format!("line {first} is not of the form NAME=value")
+            let line = (n_read.get() + 1).saturating_sub(entry.lines().count());
+            format!("line {line} is not NAME=value")
         }
         dotenvy::Error::Io(_) | dotenvy::Error::EnvVar(_) | _ => "cannot be read".to_owned(),
     })
@@ -56,14 +49,11 @@ fn parse<T>(
 impl io::Read for Lines<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let mut lines = self.rest.split_inclusive(|byte| *byte == b'\n');
-        let line = lines.next().unwrap_or_default();
-        let (start, _) = line.split_at(line.len().min(buffer.len()));
-        let read = io::Read::read(&mut &*start, buffer)?;
-        let (_, rest) = self.rest.split_at(read);
-        self.rest = rest;
-        if start.ends_with(b"\n") || (read > 0 && rest.is_empty()) {
-            self.n_read.set(self.n_read.get() + 1);
-        }
+        let mut line = lines.next().unwrap_or_default();
+        let read = line.read(buffer)?;
+        let is_whole = read > 0 && line.is_empty();
+        self.n_read.set(self.n_read.get() + usize::from(is_whole));
+        (_, self.rest) = self.rest.split_at(read);
         Ok(read)
     }
 }
@@ -100,6 +90,9 @@ mod tests {
             ("A=\"1\n2\"\nOPENAI_API_KEY='canary\nB=2\n", 3),
             ("A='1'\r\nno assignment\r\n", 2),
             ("A=1\nno assignment", 2),
+            ("# A B\nAA=A B=\nA B # A B", 2),
+            ("# A B\nA B C=1\nA B", 2),
+            ("# A B\nC='A B'\nA B # A B", 3),
             (&many, 10_001),
         ] {
             let fault = variables(text).unwrap_err();

@@ -1,6 +1,6 @@
-use std::{collections::BTreeSet, path::PathBuf};
+use std::collections::BTreeSet;
 
-use clap::{FromArgMatches, builder::Resettable, parser::ValueSource};
+use clap::{FromArgMatches, builder::Resettable};
 use secrecy::ExposeSecret;
 
 use super::*;
@@ -33,7 +33,7 @@ fn without_arguments_the_defaults_are_the_documented_ones() {
         "http://localhost:8000/v1"
     );
     assert!(config.upstream.api_key.is_none());
-    assert_eq!(config.upstream.api_key_source, KeySource::None);
+    assert_eq!(config.upstream.api_key_source, "none");
     assert_eq!(config.upstream.connect_timeout, seconds(2));
     assert_eq!(config.upstream.idle_timeout, seconds(3));
     assert_eq!(config.upstream.max_event_bytes, 8 << 20);
@@ -91,7 +91,7 @@ fn a_value_that_cannot_be_parsed_is_reported_with_its_flag() {
 }
 
 #[test]
-fn the_new_limits_take_their_values() {
+fn limits_take_their_values() {
     let server = config(&[
         "--pad-responses=256",
         "--max-in-flight=50",
@@ -254,31 +254,5 @@ fn flags_may_stand_before_and_after_the_command() {
         let args = parse(&arguments).unwrap();
         assert!(matches!(args.command, Some(Command::Demo)));
         assert!(Config::try_from_args(args).unwrap().log.json);
-    }
-}
-
-#[test]
-fn the_source_of_the_key_is_known() {
-    let file = KeySource::File(PathBuf::from("/a/.env"));
-    let flag = Some(ValueSource::CommandLine);
-    let variable = Some(ValueSource::EnvVariable);
-    for (found, of_variable, source, text) in [
-        (
-            flag,
-            &KeySource::Variable,
-            &KeySource::Flag,
-            "--upstream-api-key",
-        ),
-        (
-            variable,
-            &KeySource::Variable,
-            &KeySource::Variable,
-            "OPENAI_API_KEY",
-        ),
-        (variable, &file, &file, "/a/.env"),
-        (None, &file, &KeySource::None, "none"),
-    ] {
-        let found = KeySource::of_value(found, of_variable.clone());
-        assert_eq!((&found, &*found.to_string()), (source, text));
     }
 }

@@ -10,14 +10,14 @@ pub type OrOff<T> = Option<T>;
 /// Longest duration: far beyond any use, and short enough that no clock overflows.
 const MAX_DURATION: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
-/// gRPC gives a message's length in 32 bits, and clients read it as a signed number.
-const MAX_MESSAGE_BYTES: u64 = 2 << 30;
+/// Largest message, body or part of one: gRPC gives a length in 32 bits, and clients read it as a signed number.
+pub(super) const MESSAGE: u64 = 2 << 30;
 
-/// Largest size of the memory for requests: far beyond any use, and small enough for a semaphore.
-const MAX_MEMORY: u64 = 1 << 40;
+/// Largest memory for messages: far beyond any use, and small enough for a semaphore.
+pub(super) const MEMORY: u64 = 1 << 40;
 
 /// Largest size up to which responses are padded.
-const MAX_PADDING: u64 = 64 << 10;
+pub(super) const PADDING: u64 = 64 << 10;
 
 /// A value that has this parser, or `off`.
 pub(super) fn or_off<T>(
@@ -25,10 +25,9 @@ pub(super) fn or_off<T>(
 ) -> impl Fn(&str) -> Result<OrOff<T>, String> + Clone {
     move |text| match text {
         "off" => Ok(None),
-        text => match parse(text) {
-            Ok(value) => Ok(Some(value)),
-            Err(fault) => Err(format!("{fault}, or `off`")),
-        },
+        text => parse(text)
+            .map(Some)
+            .map_err(|fault| format!("{fault}, or `off`")),
     }
 }
 
@@ -49,32 +48,15 @@ pub(super) fn duration_or_zero(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// The size of a message, a body or a part of one, in bytes.
-pub(super) fn message_bytes(text: &str) -> Result<usize, String> {
-    bytes(text, MAX_MESSAGE_BYTES)
-}
-
-/// The size of the memory that many messages share, in bytes.
-pub(super) fn memory(text: &str) -> Result<usize, String> {
-    bytes(text, MAX_MEMORY)
-}
-
-/// The size up to which responses are padded, in bytes.
-pub(super) fn padding(text: &str) -> Result<usize, String> {
-    bytes(text, MAX_PADDING)
-}
-
-/// A size as `32MiB` or `4096`, above zero.
-fn bytes(text: &str, max: u64) -> Result<usize, String> {
+/// A size in bytes, as `32MiB` or `4096`, above zero.
+pub(super) fn bytes<const MAX: u64>(text: &str) -> Result<usize, String> {
     let size: bytesize::ByteSize = text
         .parse()
         .map_err(|_unreadable| "expected a size, as 65536, 64KiB or 32MiB".to_owned())?;
-    let within = (1..=max).contains(&size.as_u64());
-    let size = usize::try_from(size.as_u64()).ok();
-    size.filter(|_| within).ok_or_else(|| {
-        let max = bytesize::ByteSize(max).display().iec();
-        format!("expected a size from 1 byte to {max}")
-    })
+    let size = Some(size.as_u64()).filter(|size| (1..=MAX).contains(size));
+    let size = size.and_then(|size| usize::try_from(size).ok());
+    let max = bytesize::ByteSize(MAX).display().iec();
+    size.ok_or_else(|| format!("expected a size from 1 byte to {max}"))
 }
 
 /// A whole number above zero.
@@ -135,12 +117,12 @@ mod tests {
             ("lots", None),
             ("", None),
         ] {
-            assert_eq!(message_bytes(text).ok(), size, "{text}");
+            assert_eq!(bytes::<MESSAGE>(text).ok(), size, "{text}");
         }
-        assert_eq!(memory("1TiB"), Ok(1 << 40));
-        assert!(memory("2TiB").is_err());
-        assert_eq!(padding("64KiB"), Ok(64 << 10));
-        let fault = padding("65537").unwrap_err();
+        assert_eq!(bytes::<MEMORY>("1TiB"), Ok(1 << 40));
+        assert!(bytes::<MEMORY>("2TiB").is_err());
+        assert_eq!(bytes::<PADDING>("64KiB"), Ok(64 << 10));
+        let fault = bytes::<PADDING>("65537").unwrap_err();
         assert_eq!(fault, "expected a size from 1 byte to 64.0 KiB");
     }
 

@@ -10,7 +10,7 @@ use tonic::{
 };
 use url::Url;
 use vllm_grpc_adapter::{
-    config::{Config, KeySource, Limits, Log, Policy, Server, Upstream},
+    config::{Config, Limits, Log, Policy, Server, Upstream},
     proto::{
         GenerateRequest, StreamGenerateResponse, generation_service_client::GenerationServiceClient,
     },
@@ -166,7 +166,7 @@ fn config(base_url: Url) -> Config {
         upstream: Upstream {
             base_url,
             api_key: None,
-            api_key_source: KeySource::None,
+            api_key_source: "none".to_owned(),
             connect_timeout: seconds(2),
             idle_timeout: seconds(3),
             max_event_bytes: 8 << 20,
