@@ -1,31 +1,37 @@
-//! The checked configuration: what the flags and the environment mean.
+//! The configuration: flags, environment variables and the `.env` file.
 //!
-//! [`Args`] is what was typed; [`Config`] is what it means, one struct per concern. Nothing outside this module reads
-//! the environment, and nothing here does I/O beyond reading it and the `.env` file.
+//! [`Args`] is the command line; [`Config`] is the checked configuration, one struct per concern. Where a flag's value
+//! needs no more than its parser, clap fills the struct itself, and the comments on its fields are what `--help` prints.
+//! Nothing outside this module reads the environment.
 
 mod args;
 mod base_url;
-mod collector;
+mod check;
 mod dotenv;
+mod server;
 mod value;
 mod variables;
 
-use std::{collections::BTreeSet, fmt, net::SocketAddr, time::Duration};
+use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
 
 use secrecy::SecretString;
 use url::Url;
 
 pub use args::{Args, Command};
 #[cfg(test)]
-pub(crate) use value::ALWAYS_TAKEN;
-pub use variables::{UnknownVariable, unknown_variables};
+pub(crate) use check::ALWAYS_TAKEN;
+pub use check::Faults;
+pub use server::Server;
+pub use value::OrOff;
+use value::{MESSAGE, bytes, duration, or_off};
+pub use variables::unknown_variables;
 
 /// Everything that the adapter needs to know before it starts.
 #[derive(Debug)]
 pub struct Config {
     /// Where gRPC is served.
     pub listen: SocketAddr,
-    /// What listener and connections may do.
+    /// Limits of the listener and its connections.
     pub server: Server,
     /// The vLLM behind the adapter.
     pub upstream: Upstream,
@@ -37,45 +43,6 @@ pub struct Config {
     pub log: Log,
 }
 
-/// Limits of the listener and its connections.
-#[derive(Clone, Debug)]
-pub struct Server {
-    /// Largest gRPC message that a caller may send, in bytes.
-    pub max_request_bytes: usize,
-    /// Largest gRPC message that a caller is sent, in bytes.
-    pub max_response_bytes: usize,
-    /// Connections open at once; further ones are closed at accept.
-    pub max_connections: usize,
-    /// The same from one address; `None` sets no other limit.
-    pub max_connections_per_source: Option<usize>,
-    /// Streams open at once on one connection.
-    pub max_streams_per_connection: u32,
-    /// Time between HTTP/2 pings to a silent caller; `None` sends none.
-    pub keepalive_interval: Option<Duration>,
-    /// Time that a caller has to answer a ping.
-    pub keepalive_timeout: Duration,
-    /// Age at which a connection is told to go away, ±10 %; `None` lets it grow old.
-    pub max_connection_age: Option<Duration>,
-    /// Time that streams have after that until they are ended; `None` waits for them.
-    pub max_connection_age_grace: Option<Duration>,
-    /// Time without progress after which a caller that does not read is cut; `None` waits.
-    pub write_stall_timeout: Option<Duration>,
-    /// Time after the stop signal in which new connections are still served.
-    pub drain_delay: Duration,
-    /// Time after that until running streams are ended.
-    pub drain_timeout: Duration,
-    /// Whether server reflection is served.
-    pub reflection: bool,
-    /// Size that responses are filled up to, in bytes; `None` fills none.
-    pub pad_responses: Option<usize>,
-    /// Calls at once; `None` sets no limit.
-    pub max_in_flight: Option<usize>,
-    /// What the messages of requests may hold at once, in bytes.
-    pub max_request_memory: usize,
-    /// Time without a call after which a connection is told to go away; `None` keeps it.
-    pub max_connection_idle: Option<Duration>,
-}
-
 /// The vLLM behind the adapter, and how it is reached.
 #[derive(Clone, Debug)]
 pub struct Upstream {
@@ -83,6 +50,8 @@ pub struct Upstream {
     pub base_url: Url,
     /// Sent as the bearer token; `None` sends none.
     pub api_key: Option<SecretString>,
+    /// Where the key came from, for the log.
+    pub api_key_source: String,
     /// Time to reach the upstream.
     pub connect_timeout: Duration,
     /// Time after which an idle pooled connection is dropped.
@@ -94,72 +63,58 @@ pub struct Upstream {
 }
 
 /// How long the phases of a call may take, beside the caller's own deadline.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, clap::Args)]
+#[command(next_help_heading = "Time limits")]
 pub struct Limits {
-    /// From the request to the first event of a stream; `None` waits.
-    pub first_token: Option<Duration>,
-    /// Silence between two events of a stream; `None` waits.
-    pub token_idle: Option<Duration>,
-    /// The whole call; `None` leaves it to the caller.
-    pub max_duration: Option<Duration>,
+    /// Longest time from a request to the first event of its stream, or `off`. It does not apply to unary calls.
+    #[arg(long = "first-token-timeout", value_name = "DURATION")]
+    #[arg(default_value = "off", value_parser = or_off(duration))]
+    pub first_token: OrOff<Duration>,
+    /// Longest time between two events of a stream, or `off`. Comments are not events. It does not apply to unary calls.
+    #[arg(long = "token-idle-timeout", value_name = "DURATION")]
+    #[arg(default_value = "60s", value_parser = or_off(duration))]
+    pub token_idle: OrOff<Duration>,
+    /// Longest time of a whole call, or `off`. The caller's own deadline always holds. Without either, nothing limits
+    /// the time of a unary call once the upstream is reached.
+    #[arg(long, value_name = "DURATION", default_value = "off")]
+    #[arg(value_parser = or_off(duration))]
+    pub max_duration: OrOff<Duration>,
 }
 
 /// What callers may ask for.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, clap::Args)]
+#[command(next_help_heading = "What callers may ask for")]
 pub struct Policy {
-    /// The model of a request that names none; `None` lets the upstream choose.
+    /// Model of a request that names none. Unset: the upstream chooses.
+    #[arg(long, value_name = "MODEL")]
     pub default_model: Option<String>,
     /// Keys that `extra_body_json` may carry.
+    #[arg(skip)]
     pub extra_body_keys: BTreeSet<String>,
     /// Keys that `extension_keys` may name.
+    #[arg(skip)]
     pub extension_keys: BTreeSet<String>,
     /// Hosts that media URLs may name, as `Url` writes them; `*` is any. `data` URLs are always allowed.
+    #[arg(skip)]
     pub media_hosts: BTreeSet<String>,
-    /// Most bytes of sound to transcribe.
+    /// Largest audio to transcribe. vLLM takes 25 MiB unless its environment says otherwise.
+    #[arg(long, value_name = "SIZE", default_value = "25MiB")]
+    #[arg(value_parser = bytes::<MESSAGE>, help_heading = server::SIZE_LIMITS)]
     pub max_audio_bytes: usize,
 }
 
 /// How the log is written.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Log")]
 pub struct Log {
-    /// A filter as `tracing` takes it, as `info` or `vllm_grpc_adapter=debug`.
+    /// What to log: a level, as `warn`, or a module's, as `vllm_grpc_adapter=debug`; several are separated by commas.
+    #[arg(long = "log", value_name = "FILTER", default_value = "info")]
     pub filter: String,
-    /// One JSON object a line in place of readable text.
+    /// Log one JSON object per line.
+    #[arg(long = "log-json")]
+    #[arg(value_parser = clap::builder::BoolishValueParser::new())]
     pub json: bool,
 }
-
-/// All that is wrong with a configuration, one line a fault.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Faults(Vec<String>);
-
-// === impl Config ===
-
-impl Config {
-    /// Checks what was typed; on failure every fault is in the error.
-    ///
-    /// # Errors
-    ///
-    /// A value that is out of range, lacks its unit or cannot be read.
-    pub fn try_from_args(args: Args) -> Result<Self, Faults> {
-        args::check(args)
-    }
-}
-
-// === impl Faults ===
-
-impl fmt::Display for Faults {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (n, fault) in self.0.iter().enumerate() {
-            if n > 0 {
-                f.write_str("\n")?;
-            }
-            f.write_str(fault)?;
-        }
-        Ok(())
-    }
-}
-
-impl std::error::Error for Faults {}
 
 #[cfg(test)]
 mod tests;

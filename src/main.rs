@@ -14,7 +14,7 @@ use tokio::{
 };
 use tokio_stream::Stream;
 use vllm_grpc_adapter::{
-    config::{self, Args, Command, Config, UnknownVariable},
+    config::{self, Args, Command, Config},
     demo, server,
     telemetry::{Chain, logging},
 };
@@ -31,22 +31,30 @@ fn main() -> ExitCode {
     let config = match Config::try_from_args(args) {
         Ok(config) => config,
         Err(faults) => {
-            tell(&faults.to_string());
+            print_error(&faults);
             return ExitCode::from(EXIT_USAGE);
+        }
+    };
+    let log = match logging::start(&config.log) {
+        Ok(log) => log,
+        Err(error) => {
+            print_error(&error);
+            return ExitCode::FAILURE;
         }
     };
     match run(config, command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tell(&format!("vllm-grpc-adapter: {}", Chain(error.as_ref())));
+            // By way of the log, which does not wait where nobody reads it.
+            log.write_line(&format!("vllm-grpc-adapter: {}", Chain(error.as_ref())));
             ExitCode::FAILURE
         }
     }
 }
 
-/// Prints clap's word; help and version are no faults.
+/// Prints what clap reports; help and version are no faults.
 fn usage(error: &clap::Error) -> ExitCode {
-    // Nobody is left to be told where standard output is closed.
+    // Nothing can be done where the output is closed.
     let _ = error.print();
     if error.use_stderr() {
         return ExitCode::from(EXIT_USAGE);
@@ -55,7 +63,6 @@ fn usage(error: &clap::Error) -> ExitCode {
 }
 
 fn run(config: Config, command: Option<Command>) -> Result<(), Box<dyn Error>> {
-    logging::start(&config.log)?;
     warn_of_unknown_variables();
     raise_descriptor_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -67,10 +74,10 @@ fn run(config: Config, command: Option<Command>) -> Result<(), Box<dyn Error>> {
     served
 }
 
-/// A misspelt name leaves its flag's default in force, so it must not pass in silence.
+/// A misspelt name leaves its flag's default in force.
 fn warn_of_unknown_variables() {
-    for UnknownVariable { name, nearest } in config::unknown_variables() {
-        tracing::warn!(name, nearest, "no variable of the adapter: it is ignored");
+    for name in config::unknown_variables() {
+        tracing::warn!(name, "unknown variable: it is ignored");
     }
 }
 
@@ -91,7 +98,12 @@ async fn serve(mut config: Config, command: Option<Command>) -> Result<(), Box<d
         }
         None => None,
     };
-    tracing::info!(%address, upstream = %config.upstream.base_url, "serving gRPC");
+    let config::Upstream {
+        base_url: upstream,
+        api_key_source: key,
+        ..
+    } = &config.upstream;
+    tracing::info!(%address, %upstream, %key, "serving gRPC");
     let served = server::serve(listener, config, stop);
     match demo {
         None => served.await?,
@@ -103,17 +115,28 @@ async fn serve(mut config: Config, command: Option<Command>) -> Result<(), Box<d
     Ok(())
 }
 
-/// Yields at each SIGTERM and SIGINT.
+/// Yields at each signal that asks the process to end, and logs those that would end it by default.
 fn stop() -> io::Result<impl Stream<Item = ()>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut quit = signal(SignalKind::quit())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    let mut user_1 = signal(SignalKind::user_defined1())?;
+    let mut user_2 = signal(SignalKind::user_defined2())?;
     Ok(stream! {
         loop {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
+            let ignored = tokio::select! {
+                _ = terminate.recv() => None,
+                _ = interrupt.recv() => None,
+                _ = quit.recv() => None,
+                _ = hangup.recv() => Some("SIGHUP"),
+                _ = user_1.recv() => Some("SIGUSR1"),
+                _ = user_2.recv() => Some("SIGUSR2"),
+            };
+            match ignored {
+                Some(signal) => tracing::info!(signal, "ignored a signal"),
+                None => yield,
             }
-            yield;
         }
     })
 }
@@ -139,8 +162,8 @@ fn say_how_to_call(address: SocketAddr) -> io::Result<()> {
     )
 }
 
-/// One line that says what is wrong.
-fn tell(fault: &str) {
-    // Nobody is left to be told where standard error is closed.
-    let _ = writeln!(io::stderr(), "{fault}");
+/// Prints to standard error, before there is a log.
+fn print_error(error: &dyn Error) {
+    // Nothing can be done where standard error is closed.
+    let _ = writeln!(io::stderr(), "{error}");
 }

@@ -2,7 +2,7 @@
 
 use url::Url;
 
-/// vLLM's routes below a base URL; the longer one of two that end alike comes first.
+/// vLLM's routes below a base URL. Where two have the same end, the longer one comes first.
 const ROUTES: [&str; 7] = [
     "/audio/transcriptions",
     "/chat/completions",
@@ -16,14 +16,15 @@ const ROUTES: [&str; 7] = [
 /// A base URL without a trailing slash, a query or a fragment.
 pub(super) fn read(text: &str) -> Result<Url, String> {
     let fault = |why: &str| format!("not a base URL, as http://localhost:8000/v1: {why}");
-    let mut url: Url = text
-        .parse()
-        .map_err(|error: url::ParseError| fault(&error.to_string()))?;
+    if text.contains(',') {
+        return Err(fault("give one URL, several upstreams are not supported"));
+    }
+    let mut url = Url::parse(text).map_err(|error| fault(&error.to_string()))?;
     if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
         return Err(fault("it needs http or https and a host"));
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return Err(fault("a key belongs into OPENAI_API_KEY, not into the URL"));
+        return Err(fault("put the key into OPENAI_API_KEY, not into the URL"));
     }
     if url.query().is_some() || url.fragment().is_some() {
         return Err(fault("it has a query or a fragment"));

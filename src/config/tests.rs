@@ -1,26 +1,19 @@
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    path::Path,
-};
+use std::collections::BTreeSet;
 
-use clap::{CommandFactory, FromArgMatches, builder::Resettable};
+use clap::{FromArgMatches, builder::Resettable};
 use secrecy::ExposeSecret;
 
 use super::*;
 
-/// The flags without the variables of the environment that the tests run in.
-fn command() -> clap::Command {
-    Args::command().mut_args(|arg| arg.env(Resettable::Reset))
-}
-
-fn args(command: clap::Command, arguments: &[&str]) -> Args {
+/// What clap reads from the command line alone, without the variables of the environment that the tests run in.
+fn parse(arguments: &[&str]) -> Result<Args, clap::Error> {
+    let command = args::command().mut_args(|arg| arg.env(Resettable::Reset));
     let arguments = std::iter::once(&"vllm-grpc-adapter").chain(arguments);
-    let matches = command.try_get_matches_from(arguments).unwrap();
-    Args::from_arg_matches(&matches).unwrap()
+    Args::from_arg_matches(&command.try_get_matches_from(arguments)?)
 }
 
 fn config(arguments: &[&str]) -> Result<Config, Vec<String>> {
-    Config::try_from_args(args(command(), arguments)).map_err(|faults| faults.0)
+    Config::try_from_args(parse(arguments).unwrap()).map_err(|faults| faults.0)
 }
 
 #[track_caller]
@@ -28,16 +21,6 @@ fn check_fault(arguments: &[&str], fault: &str) {
     let faults = config(arguments).unwrap_err();
     assert_eq!(faults.len(), 1, "{faults:?}");
     assert!(faults[0].contains(fault), "{faults:?}");
-}
-
-/// The flags with the defaults that a `.env` file of this text gives them.
-fn with_dotenv(test: &str, text: &str) -> Result<clap::Command, String> {
-    let path = std::env::temp_dir().join(format!("{test}-{}.env", std::process::id()));
-    std::fs::write(&path, text).unwrap();
-    let values = dotenv::read(&path);
-    std::fs::remove_file(&path).unwrap();
-    let command = dotenv::apply(Args::command(), &values?);
-    Ok(command.mut_args(|arg| arg.env(Resettable::Reset)))
 }
 
 #[test]
@@ -50,9 +33,10 @@ fn without_arguments_the_defaults_are_the_documented_ones() {
         "http://localhost:8000/v1"
     );
     assert!(config.upstream.api_key.is_none());
+    assert_eq!(config.upstream.api_key_source, "none");
     assert_eq!(config.upstream.connect_timeout, seconds(2));
     assert_eq!(config.upstream.idle_timeout, seconds(3));
-    assert_eq!(config.upstream.max_event_bytes, 1 << 20);
+    assert_eq!(config.upstream.max_event_bytes, 8 << 20);
     assert_eq!(config.upstream.max_body_bytes, 32 << 20);
     assert_eq!(config.limits.first_token, None);
     assert_eq!(config.limits.token_idle, Some(seconds(60)));
@@ -60,11 +44,15 @@ fn without_arguments_the_defaults_are_the_documented_ones() {
     let server = config.server;
     assert_eq!(server.max_request_bytes, 32 << 20);
     assert_eq!(server.max_response_bytes, 32 << 20);
+    assert_eq!(server.max_request_memory, 512 << 20);
+    assert_eq!(server.pad_responses, None);
     assert_eq!(server.max_connections, 10_000);
     assert_eq!(server.max_connections_per_source, None);
     assert_eq!(server.max_streams_per_connection, 256);
+    assert_eq!(server.max_in_flight, None);
     assert_eq!(server.keepalive_interval, Some(seconds(30)));
     assert_eq!(server.keepalive_timeout, seconds(10));
+    assert_eq!(server.max_connection_idle, Some(seconds(15 * 60)));
     assert_eq!(server.max_connection_age, None);
     assert_eq!(server.max_connection_age_grace, Some(seconds(120)));
     assert_eq!(server.write_stall_timeout, Some(seconds(60)));
@@ -77,20 +65,59 @@ fn without_arguments_the_defaults_are_the_documented_ones() {
 }
 
 #[test]
-fn every_fault_is_told_at_once() {
+fn a_value_that_cannot_be_parsed_is_reported_with_its_flag() {
+    for (argument, why) in [
+        ("--listen=localhost:1", "socket address"),
+        ("--connect-timeout=0s", "above zero"),
+        ("--connect-timeout=2", "unit"),
+        ("--first-token-timeout=0s", "`off`"),
+        ("--drain-timeout=2", "unit"),
+        ("--max-connections=0", "from 1"),
+        ("--max-connections-per-source=none", "`off`"),
+        ("--max-streams-per-connection=-1", "from 1"),
+        ("--max-in-flight=0", "`off`"),
+        ("--max-connection-idle=15", "`off`"),
+        ("--max-request-bytes=3GiB", "2.0 GiB"),
+        ("--max-request-memory=0", "1.0 TiB"),
+        ("--max-request-memory=off", "size"),
+        ("--max-event-bytes=lots", "size"),
+        ("--pad-responses=65KiB", "64.0 KiB, or `off`"),
+    ] {
+        let error = parse(&[argument]).unwrap_err().to_string();
+        let (flag, value) = argument.split_once('=').unwrap();
+        assert!(error.contains(flag) && error.contains(value), "{error}");
+        assert!(error.contains(why), "{argument}: {error}");
+    }
+}
+
+#[test]
+fn limits_take_their_values() {
+    let server = config(&[
+        "--pad-responses=256",
+        "--max-in-flight=50",
+        "--max-request-memory=2GiB",
+        "--max-connection-idle=off",
+    ]);
+    let server = server.unwrap().server;
+    assert_eq!(server.pad_responses, Some(256));
+    assert_eq!(server.max_in_flight, Some(50));
+    assert_eq!(server.max_request_memory, 2 << 30);
+    assert_eq!(server.max_connection_idle, None);
+}
+
+#[test]
+fn all_faults_of_meaning_are_reported_at_once() {
     let faults = config(&[
-        "--listen=nowhere",
         "--upstream=ftp://host",
-        "--connect-timeout=0s",
-        "--first-token-timeout=0s",
-        "--drain-timeout=2",
-        "--max-connections=0",
-        "--max-streams-per-connection=-1",
-        "--max-request-bytes=3GiB",
+        "--upstream-api-key=a\u{7}b",
         "--log=a=b=c",
         "--allow-extensions=*",
         "--allow-extra-body=chat_template,*",
         "--allow-media-hosts=media.example,https://media.example",
+        "--max-request-bytes=2MiB",
+        "--max-request-memory=1MiB",
+        "--max-response-bytes=1KiB",
+        "--pad-responses=2KiB",
     ])
     .unwrap_err();
     let flags = faults.iter().map(|fault| fault.split(':').next().unwrap());
@@ -99,68 +126,35 @@ fn every_fault_is_told_at_once() {
         "--allow-extensions",
         "--allow-extra-body",
         "--allow-media-hosts",
-        "--connect-timeout",
-        "--drain-timeout",
-        "--first-token-timeout",
-        "--listen",
         "--log",
-        "--max-connections",
-        "--max-request-bytes",
-        "--max-streams-per-connection",
+        "--max-request-memory",
+        "--pad-responses",
         "--upstream",
+        "--upstream-api-key",
     ];
     assert_eq!(flags, BTreeSet::from(expected));
     assert_eq!(faults.len(), expected.len(), "{faults:#?}");
 }
 
 #[test]
-fn a_limit_lets_the_lightest_response_through() {
-    check_fault(&["--max-response-bytes=255"], "--max-response-bytes");
-    assert!(config(&["--max-response-bytes=256"]).is_ok());
+fn limits_may_be_equal() {
+    let equal = [
+        "--max-request-bytes=1MiB",
+        "--max-request-memory=1MiB",
+        "--max-response-bytes=1KiB",
+        "--pad-responses=1KiB",
+    ];
+    assert!(config(&equal).is_ok());
 }
 
 #[test]
-fn every_fault_of_a_list_is_told() {
+fn every_fault_of_a_list_is_reported() {
     let faults = config(&["--allow-extra-body=*, chat_template,model"]).unwrap_err();
     assert_eq!(faults.len(), 2, "{faults:?}");
     for (fault, name) in faults.iter().zip(["`*`", "\"model\""]) {
         assert!(fault.starts_with("--allow-extra-body: "), "{fault}");
         assert!(fault.contains(name), "{fault}");
     }
-}
-
-#[test]
-fn a_switch_takes_a_value_from_its_variable_alone() {
-    let switched = |value: Option<&'static str>, arguments: &[&str]| {
-        // What `.env` gives is read as what the environment gives.
-        let command = command().mut_arg("log_json", |arg| match value {
-            Some(value) => arg.default_value(value),
-            None => arg,
-        });
-        let config = Config::try_from_args(args(command, arguments));
-        config
-            .map(|config| config.log.json)
-            .map_err(|faults| faults.0)
-    };
-    for (value, arguments, expected) in [
-        (None, &[][..], false),
-        (None, &["--log-json"], true),
-        (Some("1"), &[], true),
-        (Some("Yes"), &[], true),
-        (Some("off"), &[], false),
-        (Some("off"), &["--log-json"], true),
-        (Some("maybe"), &["--log-json"], true),
-    ] {
-        assert_eq!(switched(value, arguments), Ok(expected), "{value:?}");
-    }
-    for value in ["maybe", ""] {
-        let faults = switched(Some(value), &["--connect-timeout=2"]).unwrap_err();
-        let has = |start: &str| faults.iter().any(|fault| fault.starts_with(start));
-        let fault = format!("--log-json: {value:?}");
-        assert!(has(&fault) && has("--connect-timeout: \"2\""), "{faults:?}");
-    }
-    let given = command().try_get_matches_from(["vllm-grpc-adapter", "--log-json=1"]);
-    assert!(given.is_err());
 }
 
 #[test]
@@ -179,6 +173,13 @@ fn a_base_url_is_taken_as_the_openai_sdk_takes_it() {
     check_fault(&["--upstream=host:8000"], "http or https");
     check_fault(&["--upstream=/v1"], "not a base URL");
     check_fault(&["--upstream=http://host/v1?a=b"], "query");
+    for text in [
+        "http://a/v1,http://b/v1",
+        "a:1,b:2",
+        "http://user:canary@a,b/",
+    ] {
+        check_fault(&["--upstream", text], "several upstreams are not supported");
+    }
     check_fault(&["--upstream=http://user:word@host/v1"], "OPENAI_API_KEY");
 }
 
@@ -201,8 +202,11 @@ fn the_url_of_a_route_is_refused_with_the_base_url_that_is_meant() {
 
 #[test]
 fn a_fault_in_a_url_does_not_print_the_key_in_it() {
-    let faults = config(&["--upstream=http://user:canary@host/v1"]).unwrap_err();
-    assert!(!faults.concat().contains("canary"), "{faults:?}");
+    for host in ["host/v1", "host,other", "host:port"] {
+        let url = format!("--upstream=http://user:canary@{host}");
+        let faults = config(&[&url]).unwrap_err();
+        assert!(!faults.concat().contains("canary"), "{faults:?}");
+    }
 }
 
 #[test]
@@ -221,7 +225,7 @@ fn an_empty_key_counts_as_none() {
 
 #[test]
 fn a_key_is_in_no_debug_output() {
-    let args = args(command(), &["--upstream-api-key=canary"]);
+    let args = parse(&["--upstream-api-key=canary"]).unwrap();
     assert!(!format!("{args:?}").contains("canary"));
     let config = Config::try_from_args(args).unwrap();
     assert!(!format!("{config:?}").contains("canary"));
@@ -247,66 +251,8 @@ fn lists_are_separated_by_commas() {
 #[test]
 fn flags_may_stand_before_and_after_the_command() {
     for arguments in [["--log-json", "demo"], ["demo", "--log-json"]] {
-        let args = args(command(), &arguments);
+        let args = parse(&arguments).unwrap();
         assert!(matches!(args.command, Some(Command::Demo)));
         assert!(Config::try_from_args(args).unwrap().log.json);
-    }
-}
-
-#[test]
-fn a_dotenv_file_gives_what_the_flags_do_not() {
-    let command = with_dotenv(
-        "values",
-        "# a comment\n\
-         ADAPTER_LISTEN=0.0.0.0:1\n\
-         export ADAPTER_DRAIN_DELAY='7s'\n\
-         ADAPTER_DRAIN_TIMEOUT=8s\n\
-         ADAPTER_ALLOW_EXTRA_BODY=a,b\n\
-         ADAPTER_NO_REFLECTION=1\n\
-         OPENAI_API_KEY=canary\n\
-         SOMETHING_ELSE=x\n",
-    )
-    .unwrap();
-    let help = command.clone().render_long_help().to_string();
-    assert!(!help.contains("canary"), "{help}");
-
-    let args = args(command, &["--drain-timeout=9s"]);
-    let config = Config::try_from_args(args).unwrap();
-    assert_eq!(config.listen.to_string(), "0.0.0.0:1");
-    assert_eq!(config.server.drain_delay, Duration::from_secs(7));
-    assert_eq!(config.server.drain_timeout, Duration::from_secs(9));
-    assert_eq!(config.policy.extra_body_keys.len(), 2);
-    assert!(!config.server.reflection);
-    let key = config.upstream.api_key.unwrap();
-    assert_eq!(key.expose_secret(), "canary");
-}
-
-#[test]
-fn a_dotenv_file_need_not_be_there() {
-    let values = dotenv::read(Path::new("/no/such/.env"));
-    assert_eq!(values, Ok(BTreeMap::new()));
-}
-
-#[test]
-fn a_dotenv_file_that_cannot_be_read_is_told_without_its_text() {
-    let fault = with_dotenv("unreadable", "OPENAI_API_KEY='canary").unwrap_err();
-    assert!(fault.contains("unreadable"), "{fault}");
-    assert!(!fault.contains("canary"), "{fault}");
-}
-
-#[test]
-fn a_fault_of_a_dotenv_file_names_its_line() {
-    for (text, line) in [
-        ("OPENAI_API_KEY='canary", 1),
-        (
-            "A=1\n# a comment\n\nB='2'\nOPENAI_API_KEY=can ary\nC=3\n",
-            5,
-        ),
-        ("A=\"1\n2\"\nOPENAI_API_KEY='canary\nB=2\n", 3),
-        ("A='1'\r\nno assignment\r\n", 2),
-    ] {
-        let fault = with_dotenv("line", text).unwrap_err();
-        assert!(fault.contains(&format!("line {line} ")), "{text}: {fault}");
-        assert!(!fault.contains("canary"), "{fault}");
     }
 }

@@ -1,188 +1,69 @@
-//! Reads single values.
+//! Parsers of single values, for clap, which names the flag and the value beside what they return.
 
-use std::{
-    net::{SocketAddr, ToSocketAddrs},
-    time::Duration,
-};
+use std::time::Duration;
 
-use secrecy::{ExposeSecret, SecretString};
-use tracing_subscriber::{EnvFilter, filter::LevelFilter};
-use url::Host;
+/// A value that a flag may switch off: `None` is `off`.
+///
+/// clap takes a field whose type is written `Option` as one of a flag that may be missing.
+pub type OrOff<T> = Option<T>;
 
-/// An address and port; a name is looked up.
-pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
-    let fault =
-        || format!("{text:?} is not an address and a port, as 0.0.0.0:50051 or [::1]:50051");
-    text.to_socket_addrs()
-        .map_err(|_unknown| fault())?
-        .next()
-        .ok_or_else(fault)
-}
-
-/// Longest duration: far beyond any use, and near enough that no clock overflows.
+/// Longest duration: far beyond any use, and short enough that no clock overflows.
 const MAX_DURATION: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+/// Largest message, body or part of one: gRPC gives a length in 32 bits, and clients read it as a signed number.
+pub(super) const MESSAGE: u64 = 2 << 30;
+
+/// Largest memory for messages: far beyond any use, and small enough for a semaphore.
+pub(super) const MEMORY: u64 = 1 << 40;
+
+/// Largest size up to which responses are padded.
+pub(super) const PADDING: u64 = 64 << 10;
+
+/// A value that has this parser, or `off`.
+pub(super) fn or_off<T>(
+    parse: fn(&str) -> Result<T, String>,
+) -> impl Fn(&str) -> Result<OrOff<T>, String> + Clone {
+    move |text| match text {
+        "off" => Ok(None),
+        text => parse(text)
+            .map(Some)
+            .map_err(|fault| format!("{fault}, or `off`")),
+    }
+}
 
 /// A duration with its unit, as `2s` or `1m 30s`, above zero.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
-    match duration_or_zero(text) {
-        Ok(Duration::ZERO) => Err(format!("{text:?} is no time at all")),
-        read => read,
+    match duration_or_zero(text)? {
+        Duration::ZERO => Err("expected a duration above zero".to_owned()),
+        duration => Ok(duration),
     }
 }
 
 /// A duration that may be zero.
 pub(super) fn duration_or_zero(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
-        Ok(duration) if duration > MAX_DURATION => Err(format!("{text:?} is more than a year")),
+        Ok(duration) if duration > MAX_DURATION => Err("expected at most a year".to_owned()),
         Ok(duration) => Ok(duration),
-        Err(_) => Err(format!(
-            "{text:?} is not a duration with a unit, as 500ms, 2s or 5m"
-        )),
+        Err(_) => Err("expected a duration with a unit, as 500ms, 2s or 5m".to_owned()),
     }
-}
-
-/// A duration above zero, or `off`.
-pub(super) fn duration_or_off(text: &str) -> Result<Option<Duration>, String> {
-    if text == "off" {
-        return Ok(None);
-    }
-    duration(text)
-        .map(Some)
-        .map_err(|fault| format!("{fault}; `off` switches it off"))
 }
 
 /// A size in bytes, as `32MiB` or `4096`, above zero.
-pub(super) fn bytes(text: &str) -> Result<usize, String> {
+pub(super) fn bytes<const MAX: u64>(text: &str) -> Result<usize, String> {
     let size: bytesize::ByteSize = text
         .parse()
-        .map_err(|_unreadable| format!("{text:?} is not a size, as 65536, 64KiB or 32MiB"))?;
-    match usize::try_from(size.as_u64()) {
-        Ok(0) => Err(format!("{text:?} would let nothing through")),
-        Ok(size) if size <= MAX_BYTES => Ok(size),
-        _ => Err(format!("{text:?} is more than 2GiB")),
-    }
-}
-
-/// The same for a response, which is never lighter than 256 bytes.
-pub(super) fn response_bytes(text: &str) -> Result<usize, String> {
-    match bytes(text)? {
-        size @ 256.. => Ok(size),
-        _ => Err(format!(
-            "{text:?} is less than 256, which every response takes"
-        )),
-    }
-}
-
-/// gRPC gives a message's length in 32 bits, and clients read it as a signed number.
-const MAX_BYTES: usize = 1 << 31;
-
-/// A whole number above zero, or `off`.
-pub(super) fn count_or_off(text: &str) -> Result<Option<usize>, String> {
-    if text == "off" {
-        return Ok(None);
-    }
-    count(text)
-        .map(Some)
-        .map_err(|fault| format!("{fault}; `off` switches it off"))
+        .map_err(|_unreadable| "expected a size, as 65536, 64KiB or 32MiB".to_owned())?;
+    let size = Some(size.as_u64()).filter(|size| (1..=MAX).contains(size));
+    let size = size.and_then(|size| usize::try_from(size).ok());
+    let max = bytesize::ByteSize(MAX).display().iec();
+    size.ok_or_else(|| format!("expected a size from 1 byte to {max}"))
 }
 
 /// A whole number above zero.
-pub(super) fn count<T: std::str::FromStr + PartialEq + From<u8>>(text: &str) -> Result<T, String> {
-    match text.parse::<T>() {
-        Ok(count) if count != T::from(0) => Ok(count),
-        _ => Err(format!("{text:?} is not a whole number above 0")),
-    }
-}
-
-/// Yes or no, in the words that clap takes for a switch.
-///
-/// clap itself would stop at the first that is wrong, before any other value is looked at.
-pub(super) fn switch(text: &str) -> Result<bool, String> {
-    match text.to_ascii_lowercase().as_str() {
-        "1" | "on" | "t" | "true" | "y" | "yes" => Ok(true),
-        "0" | "f" | "false" | "n" | "no" | "off" => Ok(false),
-        _ => Err(format!("{text:?} is neither true nor false")),
-    }
-}
-
-/// A key that can stand in a header; an empty one counts as none.
-pub(super) fn api_key(key: Option<SecretString>) -> Result<Option<SecretString>, String> {
-    let Some(key) = key else { return Ok(None) };
-    let text = key.expose_secret().trim();
-    if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err("holds a character that a header cannot carry".to_owned());
-    }
-    Ok((!text.is_empty()).then(|| SecretString::from(text)))
-}
-
-/// A log filter, each of whose words is a level by itself or gives one to something.
-///
-/// A word alone would be read as the name of a module, and a misspelt level would silence the log.
-pub(super) fn filter(text: &str) -> Result<String, String> {
-    let fault = |why: &str| format!("{text:?} is not a log filter: {why}");
-    let words = || text.split(',').filter(|word| !word.trim().is_empty());
-    let is_level = |word: &str| word.contains(['=', '[']) || word.parse::<LevelFilter>().is_ok();
-    if let Some(word) = words().find(|word| !is_level(word)) {
-        return Err(fault(&format!("{word:?} is not a level, {LEVELS}")));
-    }
-    if words().next().is_none() {
-        return Err(fault(&format!("it needs a level, {LEVELS}")));
-    }
-    match text.parse::<EnvFilter>() {
-        Ok(_) => Ok(text.to_owned()),
-        Err(error) => Err(fault(&error.to_string())),
-    }
-}
-
-const LEVELS: &str =
-    "as off, error, warn, info, debug or trace, or a module's, as vllm_grpc_adapter=debug";
-
-/// Members of every request's body that the contract or the adapter sets, so that `extra_body_json` can hold them
-/// nowhere. What only some requests set may be of use in the others.
-pub(crate) const ALWAYS_TAKEN: [&str; 2] = ["model", "request_id"];
-
-/// A key that `extra_body_json` may carry.
-pub(super) fn extra_body_key(text: &str) -> Result<String, String> {
-    if ALWAYS_TAKEN.contains(&text) {
-        return Err(format!(
-            "{text:?} is set by the adapter in every request, so that no caller can set it"
-        ));
-    }
-    key(text)
-}
-
-/// The name of a member of a JSON object; a list of them has no word for all.
-pub(super) fn key(text: &str) -> Result<String, String> {
-    if text == "*" {
-        return Err("`*` is no key: each key is named".to_owned());
-    }
-    Ok(text.to_owned())
-}
-
-/// A host as a URL names it, or `*` for any.
-pub(super) fn host(text: &str) -> Result<String, String> {
-    let fault =
-        || format!("{text:?} is not the name or the address of a host, as media.example or [::1]");
-    if text == "*" {
-        return Ok(text.to_owned());
-    }
-    let host = Host::parse(text).map_err(|_invalid| fault())?;
-    let is_host = match &host {
-        Host::Domain(domain) => is_name(domain),
-        Host::Ipv4(_) | Host::Ipv6(_) => true,
-    };
-    is_host.then(|| host.to_string()).ok_or_else(fault)
-}
-
-/// Whether a domain is one that a resolver would look up (RFC 1123, and `_`, which is in use).
-fn is_name(domain: &str) -> bool {
-    let is_label = |label: &str| {
-        (1..=63).contains(&label.len())
-            && label
-                .bytes()
-                .all(|it| it.is_ascii_alphanumeric() || matches!(it, b'-' | b'_'))
-    };
-    domain.len() <= 253 && domain.split('.').all(is_label)
+pub(super) fn count<T: TryFrom<u32>>(text: &str) -> Result<T, String> {
+    let count = text.parse().ok().filter(|count| *count > 0_u32);
+    let count = count.and_then(|count| T::try_from(count).ok());
+    count.ok_or_else(|| format!("expected a whole number from 1 to {}", u32::MAX))
 }
 
 #[cfg(test)]
@@ -207,102 +88,56 @@ mod tests {
                 "{text}"
             );
         }
-    }
-
-    #[test]
-    fn off_is_not_zero() {
-        assert_eq!(duration_or_off("off"), Ok(None));
-        assert_eq!(duration_or_off("1s"), Ok(Some(Duration::from_secs(1))));
-        assert!(duration_or_off("0s").is_err_and(|fault| fault.contains("`off`")));
         assert_eq!(duration_or_zero("0s"), Ok(Duration::ZERO));
     }
 
     #[test]
-    fn sizes_have_units() {
-        let read = [
+    fn off_is_not_zero() {
+        let or_off = or_off(duration);
+        assert_eq!(or_off("off"), Ok(None));
+        assert_eq!(or_off("1s"), Ok(Some(Duration::from_secs(1))));
+        for text in ["0s", "Off", "", "2"] {
+            assert!(
+                or_off(text).is_err_and(|fault| fault.ends_with("`off`")),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_size_is_above_zero_and_at_most_what_it_is_for() {
+        for (text, size) in [
             ("4096", Some(4096)),
-            ("64KiB", Some(65_536)),
+            ("64KiB", Some(64 << 10)),
+            ("1.5 MiB", Some(3 << 19)),
+            ("2GiB", Some(2 << 30)),
+            ("2147483649", None),
             ("0", None),
-            ("3GiB", None),
-            ("big", None),
-        ];
-        for (text, size) in read {
-            assert_eq!(bytes(text).ok(), size, "{text}");
-        }
-    }
-
-    #[test]
-    fn a_filter_gives_levels() {
-        for text in [
-            "info",
-            "WARN",
-            "off",
-            "5",
-            "warn,hyper=debug,",
-            "[call]=trace",
-            "info,[call{id}]",
+            ("-1", None),
+            ("lots", None),
+            ("", None),
         ] {
-            assert_eq!(filter(text).as_deref(), Ok(text), "{text}");
+            assert_eq!(bytes::<MESSAGE>(text).ok(), size, "{text}");
         }
-        for text in ["wran", "info,wran", "vllm_grpc_adapter", "", " ", ","] {
-            let fault = filter(text).unwrap_err();
-            assert!(
-                fault.contains("off, error, warn, info, debug or trace"),
-                "{fault}"
-            );
-        }
-        for text in ["a=b", "vllm_grpc_adapter=wran", "a=b=c"] {
-            assert!(
-                filter(text).is_err_and(|fault| fault.contains(text)),
-                "{text}"
-            );
-        }
+        assert_eq!(bytes::<MEMORY>("1TiB"), Ok(1 << 40));
+        assert!(bytes::<MEMORY>("2TiB").is_err());
+        assert_eq!(bytes::<PADDING>("64KiB"), Ok(64 << 10));
+        let fault = bytes::<PADDING>("65537").unwrap_err();
+        assert_eq!(fault, "expected a size from 1 byte to 64.0 KiB");
     }
 
     #[test]
-    fn a_key_is_named_and_is_not_one_that_the_adapter_sets() {
-        assert_eq!(extra_body_key("chat_template"), Ok("chat_template".into()));
-        assert_eq!(key("model"), Ok("model".into()));
-        for text in ["*", "model", "request_id"] {
-            assert!(
-                extra_body_key(text).is_err_and(|fault| fault.contains(text)),
-                "{text}"
-            );
-        }
-        assert!(key("*").is_err());
-    }
-
-    #[test]
-    fn a_host_is_a_name_or_an_address() {
+    fn a_count_is_above_zero() {
         for (text, expected) in [
-            ("*", "*"),
-            ("Media.Example", "media.example"),
-            ("a_b-c.example", "a_b-c.example"),
-            ("bücher.example", "xn--bcher-kva.example"),
-            ("10.0.0.1", "10.0.0.1"),
-            ("[::1]", "[::1]"),
-            ("[0:0::1]", "[::1]"),
+            ("1", Some(1)),
+            ("4294967295", Some(u32::MAX)),
+            ("4294967296", None),
+            ("0", None),
+            ("-1", None),
+            ("1.5", None),
+            ("", None),
         ] {
-            assert_eq!(host(text).as_deref(), Ok(expected), "{text}");
-        }
-        for text in [
-            "http://media.example",
-            "media.example/path",
-            "media.example:80",
-            "user@media.example",
-            "*.example",
-            "media..example",
-            "media.example.",
-            "a b",
-            "a!b",
-            "::1",
-            "256.0.0.1",
-            &"a".repeat(64),
-        ] {
-            assert!(
-                host(text).is_err_and(|fault| fault.contains(text)),
-                "{text}"
-            );
+            assert_eq!(count::<u32>(text).ok(), expected, "{text}");
         }
     }
 }

@@ -179,21 +179,21 @@ fn config() -> config::Server {
     config::Server {
         max_request_bytes: 1000,
         max_response_bytes: 100_000,
+        max_request_memory: 1_000_000,
+        pad_responses: None,
         max_connections: 10,
         max_connections_per_source: None,
         max_streams_per_connection: 10,
+        max_in_flight: None,
         keepalive_interval: None,
         keepalive_timeout: Duration::from_secs(10),
+        max_connection_idle: None,
         max_connection_age: None,
         max_connection_age_grace: None,
         write_stall_timeout: None,
         drain_delay: Duration::ZERO,
         drain_timeout: Duration::from_millis(200),
         reflection: false,
-        pad_responses: None,
-        max_in_flight: None,
-        max_request_memory: 512 << 20,
-        max_connection_idle: None,
     }
 }
 

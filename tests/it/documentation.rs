@@ -60,10 +60,9 @@ fn callers_are_told_of_every_reason() {
     assert_eq!(told, code);
 }
 
-/// Each flag of the help's options stands on a line of its own, with its variable and default below.
+/// Each flag of the help stands on a line of its own, with its variable and default below.
 fn flags_of_help(help: &str) -> Vec<Flag> {
-    let options = help.split("\nOptions:").nth(1).expect("options");
-    let flags = options.split("\n      --").skip(1).filter_map(|option| {
+    let flags = help.split("\n      --").skip(1).filter_map(|option| {
         let name = option.split_whitespace().next()?;
         let variable = between(option, "[env: ", "]")?;
         let variable = variable.trim_end_matches('=').to_owned();

@@ -8,13 +8,15 @@ use std::{
 };
 
 use rustix::process::Signal;
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::OwnedMutexGuard};
 use tonic::Code;
 use tonic_health::pb::HealthCheckRequest;
+use vllm_grpc_adapter::proto::GenerateRequest;
 
 use crate::support::{
     process::{Process, binary},
     raw_h2::{self, DATA, INITIAL_WINDOW_SIZE, RawH2},
+    soon,
 };
 
 const CHECK: &str = "/grpc.health.v1.Health/Check";
@@ -32,48 +34,56 @@ fn output(arguments: &[&str]) -> (Option<i32>, String, String) {
 
 #[test]
 fn a_wrong_configuration_prints_every_fault_and_exits_64() {
-    let faults = [
-        "--listen",
-        "nowhere",
-        "--drain-timeout",
-        "2",
-        "--upstream",
-        "ftp://a",
-    ];
-    let (code, stdout, stderr) = output(&faults);
-    assert_eq!(code, Some(64));
-    assert_eq!(stdout, "");
-    for flag in ["--listen", "--drain-timeout", "--upstream"] {
-        let told = stderr.lines().filter(|line| line.starts_with(flag));
-        assert_eq!(told.count(), 1, "{flag}: {stderr}");
-    }
-    assert_eq!(stderr.lines().count(), 3, "{stderr}");
-}
-
-#[test]
-fn wrong_switches_are_told_with_the_other_faults() {
     let mut command = binary();
     command
-        .env("ADAPTER_NO_REFLECTION", "maybe")
-        .env("ADAPTER_LOG_JSON", "2")
-        .env("ADAPTER_CONNECT_TIMEOUT", "2")
-        .env("ADAPTER_ALLOW_EXTRA_BODY", "*,model");
+        .args(["--upstream", "http://a/v1,http://b/v1"])
+        .env("OPENAI_API_KEY", "can\u{7}ary")
+        .env("ADAPTER_ALLOW_EXTRA_BODY", "*,model")
+        .env("ADAPTER_MAX_REQUEST_MEMORY", "1MiB");
     let output = command.output().unwrap();
     assert_eq!(output.status.code(), Some(64));
+    assert_eq!(output.stdout, b"");
     let faults = String::from_utf8(output.stderr).unwrap();
-    let mut flags: Vec<_> = faults
-        .lines()
-        .filter_map(|it| it.split(':').next())
-        .collect();
+    let flags = faults.lines().filter_map(|it| it.split(':').next());
+    let mut flags: Vec<_> = flags.collect();
     flags.sort_unstable();
     let expected = [
         "--allow-extra-body",
         "--allow-extra-body",
-        "--connect-timeout",
-        "--log-json",
-        "--no-reflection",
+        "--max-request-memory",
+        "--upstream",
+        "--upstream-api-key",
     ];
     assert_eq!(flags, expected, "{faults}");
+    assert!(!faults.contains("ary"), "{faults}");
+}
+
+#[test]
+fn a_value_that_cannot_be_parsed_exits_64() {
+    for (name, value, flag) in [
+        ("ADAPTER_NO_REFLECTION", "maybe", "--no-reflection"),
+        ("ADAPTER_LOG_JSON", "2", "--log-json"),
+        ("ADAPTER_CONNECT_TIMEOUT", "2", "--connect-timeout"),
+    ] {
+        let output = binary().env(name, value).output().unwrap();
+        assert_eq!(output.status.code(), Some(64));
+        let fault = String::from_utf8(output.stderr).unwrap();
+        assert!(fault.contains(flag) && fault.contains(value), "{fault}");
+    }
+}
+
+#[tokio::test]
+async fn a_switch_takes_its_value_from_its_variable() {
+    for (value, is_json) in [
+        ("true", true),
+        ("1", true),
+        ("false", false),
+        ("off", false),
+    ] {
+        let process = Process::alone().variable("ADAPTER_LOG_JSON", value);
+        let log = process.start().await.log();
+        assert_eq!(log.starts_with('{'), is_json, "{value}: {log}");
+    }
 }
 
 #[test]
@@ -120,69 +130,95 @@ fn directory(test: &str, dotenv: &str) -> PathBuf {
 
 #[test]
 fn a_flag_goes_before_the_environment_and_that_before_the_dotenv_file() {
-    let directory = directory(
-        "precedence",
-        "ADAPTER_LISTEN=file\nADAPTER_DRAIN_DELAY=file\n",
-    );
-    let mut command = binary();
-    command
-        .arg("--drain-timeout=flag")
-        .current_dir(directory)
-        .env("ADAPTER_LISTEN", "environment")
-        .env("ADAPTER_DRAIN_TIMEOUT", "environment");
-    let output = command.output().unwrap();
-    assert_eq!(output.status.code(), Some(64));
-    let faults = String::from_utf8(output.stderr).unwrap();
-    let has = |start| faults.lines().any(|line| line.starts_with(start));
-    assert!(has("--listen: \"environment\""), "{faults}");
-    assert!(has("--drain-delay: \"file\""), "{faults}");
-    assert!(has("--drain-timeout: \"flag\""), "{faults}");
+    let faulty = "ADAPTER_LISTEN=file\nADAPTER_DRAIN_DELAY=file\nADAPTER_DRAIN_TIMEOUT=file\n";
+    let directory = directory("precedence", faulty);
+    for (arguments, wrong) in [
+        (&[][..], "environment"),
+        (&["--listen=flag"], "flag"),
+        (&["--listen=127.0.0.1:0"], "file"),
+        (&["--listen=127.0.0.1:0", "--drain-delay=flag"], "flag"),
+    ] {
+        let mut command = binary();
+        command
+            .args(arguments)
+            .current_dir(&directory)
+            .env("ADAPTER_LISTEN", "environment")
+            .env("ADAPTER_DRAIN_TIMEOUT", "1s");
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(64));
+        let fault = String::from_utf8(output.stderr).unwrap();
+        let wrong = format!("invalid value '{wrong}'");
+        assert!(fault.contains(&wrong), "{arguments:?}: {fault}");
+    }
 }
 
 #[test]
-fn an_unknown_name_in_the_dotenv_file_is_told_with_the_other_faults() {
-    let directory = directory(
-        "unknown-name",
-        "ADAPTER_CONECT_TIMEOUT=canary\nADAPTER_PORT=canary\nELSE=canary\n",
-    );
-    let output = |argument: &str| {
-        let mut command = binary();
-        command.arg(argument).current_dir(&directory);
-        command.output().unwrap()
-    };
-    let refused = output("--drain-timeout=2");
-    assert_eq!(refused.status.code(), Some(64));
-    let faults = String::from_utf8(refused.stderr).unwrap();
-    assert_eq!(faults.lines().count(), 3, "{faults}");
-    for fault in [
-        ".env: ADAPTER_CONECT_TIMEOUT is no variable of the adapter, but ADAPTER_CONNECT_TIMEOUT is",
-        ".env: ADAPTER_PORT is no variable of the adapter",
-        "--drain-timeout: ",
+fn a_dotenv_file_that_cannot_be_read_exits_64_without_its_text() {
+    for (test, text, why) in [
+        (
+            "faulty",
+            "A=1\nOPENAI_API_KEY='canary\n".to_owned(),
+            "line 2 ",
+        ),
+        ("nul", "OPENAI_API_KEY=canary\0\n".to_owned(), "NUL"),
+        ("large", "CANARY=canary\n".repeat(20_000), "64 KiB"),
     ] {
-        assert!(faults.lines().any(|it| it.starts_with(fault)), "{faults}");
+        let mut command = binary();
+        command.current_dir(directory(test, &text));
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(64));
+        let fault = String::from_utf8(output.stderr).unwrap();
+        assert!(fault.contains(".env: ") && fault.contains(why), "{fault}");
+        assert!(!fault.contains("canary"), "{fault}");
     }
-    assert!(!faults.contains("canary"), "{faults}");
-    assert_eq!(output("--help").status.code(), Some(0));
 }
 
 #[tokio::test]
-async fn an_unknown_name_in_the_environment_is_warned_of_without_its_value() {
+async fn unknown_names_are_warned_of_without_their_values() {
+    let directory = directory(
+        "unknown-name",
+        "ADAPTER_LSITEN=canary\nADAPTER_LOG_JSON=false\nELSE=canary\n",
+    );
     let process = Process::alone()
+        .directory(&directory)
         .variable("ADAPTER_CONECT_TIMEOUT", "canary")
         .variable("ADAPTER_SERVICE_HOST", "canary")
         .variable("ADAPTER_PORT_50051_TCP", "canary")
-        .variable("ADAPTER_LOG_JSON", "false")
         .start()
         .await;
     let log = process.log();
     let warned: Vec<_> = log.lines().filter(|it| it.contains("WARN")).collect();
-    let [warned] = &*warned else {
-        panic!("one warning: {log}");
-    };
-    for name in ["ADAPTER_CONECT_TIMEOUT", "ADAPTER_CONNECT_TIMEOUT"] {
-        assert!(warned.contains(name), "{warned}");
+    assert_eq!(warned.len(), 2, "{log}");
+    for name in ["ADAPTER_CONECT_TIMEOUT", "ADAPTER_LSITEN"] {
+        assert!(warned.iter().any(|it| it.contains(name)), "{log}");
     }
     assert!(!log.contains("canary"), "{log}");
+}
+
+#[tokio::test]
+async fn the_source_of_the_key_is_logged_and_the_key_is_not() {
+    let directory = directory("key", "OPENAI_API_KEY=canary-file\n");
+    let file = directory.join(".env").display().to_string();
+    let alone = || Process::alone();
+    let name = "OPENAI_API_KEY";
+    for (process, source) in [
+        (alone(), "none"),
+        (alone().variable(name, " "), "none"),
+        (alone().variable(name, "canary"), name),
+        (alone().directory(&directory), &file),
+        (alone().directory(&directory).variable(name, "canary"), name),
+        (alone().directory(&directory).variable(name, ""), "none"),
+        (
+            alone()
+                .directory(&directory)
+                .flag("--upstream-api-key", "canary"),
+            "--upstream-api-key",
+        ),
+    ] {
+        let log = process.start().await.log();
+        assert!(log.contains(&format!("key={source}")), "{source}: {log}");
+        assert!(!log.contains("canary"), "{log}");
+    }
 }
 
 #[test]
@@ -213,7 +249,7 @@ async fn an_address_that_is_taken_is_one_clear_line_and_exits_1() {
 
 #[tokio::test]
 async fn each_stop_signal_drains_and_exits_0() {
-    for signal in [Signal::TERM, Signal::INT] {
+    for signal in [Signal::TERM, Signal::INT, Signal::QUIT] {
         let process = Process::alone().flag("--drain-delay", "100ms");
         let mut running = process.flag("--drain-timeout", "300ms").start().await;
         // Neither of them reads, so they have to be cut.
@@ -229,6 +265,58 @@ async fn each_stop_signal_drains_and_exits_0() {
         running.send(signal);
         assert_eq!(running.exit().await.code(), Some(0), "{signal:?}");
     }
+}
+
+#[tokio::test]
+async fn other_signals_are_logged_and_ignored() {
+    let mut running = Process::alone().flag("--drain-delay", "0s").start().await;
+    for (signal, name) in [
+        (Signal::HUP, "SIGHUP"),
+        (Signal::USR1, "SIGUSR1"),
+        (Signal::USR2, "SIGUSR2"),
+    ] {
+        running.send(signal);
+        running.says(name).await;
+    }
+    let mut caller = RawH2::open(running.address, &[]).await;
+    let check = raw_h2::whole_call(1, CHECK, &HealthCheckRequest::default());
+    caller.write(&check).await;
+    assert_eq!(caller.response(1).await.outcome().0, Code::Ok);
+    drop(caller);
+    running.send(Signal::TERM);
+    assert_eq!(running.exit().await.code(), Some(0));
+}
+
+/// An adapter whose log nobody reads, after more calls than the pipe and the waiting lines have room for.
+async fn unread() -> (Process, OwnedMutexGuard<()>) {
+    let quick = Process::alone().flag("--drain-delay", "0s");
+    let running = quick.flag("--log", "trace").start().await;
+    let unread = running.stop_reading().await;
+    let mut client = running.client().await;
+    for _ in 0..2000 {
+        let call = client.generate(GenerateRequest::default());
+        let refused = soon("calling while nobody reads the log", call).await;
+        assert!(refused.is_err());
+    }
+    let mut caller = RawH2::open(running.address, &[]).await;
+    let check = raw_h2::whole_call(1, CHECK, &HealthCheckRequest::default());
+    caller.write(&check).await;
+    assert_eq!(caller.response(1).await.outcome().0, Code::Ok);
+    (running, unread)
+}
+
+#[tokio::test]
+async fn a_log_that_nobody_reads_holds_up_neither_calls_nor_the_end() {
+    let (mut running, _unread) = unread().await;
+    running.send(Signal::TERM);
+    assert_eq!(running.exit().await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn lines_that_were_dropped_are_reported_once_the_log_is_read_again() {
+    let (running, unread) = unread().await;
+    drop(unread);
+    running.says("lines of the log were dropped").await;
 }
 
 #[tokio::test]

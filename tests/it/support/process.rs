@@ -3,7 +3,9 @@
 use std::{
     fs,
     net::SocketAddr,
+    path::Path,
     process::{Command as StdCommand, ExitStatus, Stdio},
+    sync::Arc,
     time::Duration,
 };
 
@@ -11,7 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::{
     io::{AsyncBufReadExt, AsyncRead, BufReader},
     process::{Child, Command},
-    sync::watch,
+    sync::{Mutex, OwnedMutexGuard, watch},
     task::JoinSet,
 };
 use tonic::transport::{Channel, Endpoint};
@@ -25,6 +27,8 @@ pub(crate) struct Process {
     pub(crate) address: SocketAddr,
     child: Child,
     log: watch::Sender<String>,
+    /// Held while a line is taken.
+    reader: Arc<Mutex<()>>,
     _reading: JoinSet<()>,
 }
 
@@ -46,6 +50,12 @@ impl Builder {
         self
     }
 
+    /// In this working directory.
+    pub(crate) fn directory(mut self, path: &Path) -> Self {
+        self.command.current_dir(path);
+        self
+    }
+
     /// With so many descriptors at most.
     pub(crate) fn limit_descriptors(mut self, n: usize) -> Self {
         let started = self.command.as_std();
@@ -64,8 +74,10 @@ impl Builder {
         let mut child = piped.kill_on_drop(true).spawn().unwrap();
         let log = watch::Sender::new(String::new());
         let mut reading = JoinSet::new();
-        reading.spawn(read(child.stdout.take().unwrap(), log.clone()));
-        reading.spawn(read(child.stderr.take().unwrap(), log.clone()));
+        let reader = Arc::new(Mutex::new(()));
+        let (stdout, stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
+        reading.spawn(read(stdout, reader.clone(), log.clone()));
+        reading.spawn(read(stderr, reader.clone(), log.clone()));
         let mut said = log.subscribe();
         let said = soon(
             "waiting for the adapter to listen",
@@ -76,6 +88,7 @@ impl Builder {
             address,
             child,
             log,
+            reader,
             _reading: reading,
         }
     }
@@ -130,6 +143,11 @@ impl Process {
         let mut log = self.log.subscribe();
         let said = log.wait_for(|log| log.contains(text));
         let _ = soon("waiting for the adapter to say something", said).await;
+    }
+
+    /// Stops reading what it writes, until the guard is dropped.
+    pub(crate) async fn stop_reading(&self) -> OwnedMutexGuard<()> {
+        self.reader.clone().lock_owned().await
     }
 
     /// All that it has written so far.
@@ -202,9 +220,10 @@ fn bare(program: &str) -> StdCommand {
 }
 
 /// Reads on as long as the process writes, so that it never waits for a reader.
-async fn read(output: impl AsyncRead + Unpin, log: watch::Sender<String>) {
+async fn read(output: impl AsyncRead + Unpin, reader: Arc<Mutex<()>>, log: watch::Sender<String>) {
     let mut lines = BufReader::new(output).lines();
     while let Ok(Some(line)) = lines.next_line().await {
+        let _reading = reader.lock().await;
         log.send_modify(|log| {
             log.push_str(&line);
             log.push('\n');
