@@ -99,7 +99,7 @@ pub async fn serve(
 
 async fn run(
     listener: TcpListener,
-    mut services: Services,
+    services: Services,
     settings: Settings,
     stop: impl Stream<Item = ()>,
 ) -> Result<(), Error> {
@@ -144,7 +144,6 @@ async fn run(
     let mut connections = listener.close();
     let drained = match delayed {
         Ok(()) => {
-            services.end_watches();
             let drain = drain(&mut connections, &phase, drain_timeout);
             unless_stopped(&mut stop, drain).await
         }

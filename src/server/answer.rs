@@ -10,7 +10,6 @@ use tower::Service;
 use super::{
     admission::Admission,
     body::{RequestBody, ResponseBody, caught, completed},
-    phase::Phases,
 };
 use crate::service::{
     call::Call,
@@ -36,7 +35,6 @@ pub(super) struct Answers {
 /// Answers one call.
 pub(super) async fn answer(
     answers: Arc<Answers>,
-    phases: Phases,
     call: Call,
     request: Request<Incoming>,
 ) -> Result<Response<ResponseBody>, Infallible> {
@@ -45,13 +43,13 @@ pub(super) async fn answer(
     }
     let mut observer = Observer::new(call.clone());
     // gRPC's own services are not limited, and stay as they are: a probe may compare their few bytes.
-    let is_own = !call.method().starts_with("/grpc.");
+    let is_own = !call.is_standard();
     let admitted = check(&request, &call).and_then(|()| match is_own {
         true => answers.admission.begin(),
         false => Ok(None),
     });
     let (answered, permit) = match admitted {
-        Ok(permit) => (routed(&answers, phases, &call, request).await, permit),
+        Ok(permit) => (routed(&answers, &call, request).await, permit),
         Err(error) => (Err(error), None),
     };
     let mut response = match answered {
@@ -72,7 +70,6 @@ pub(super) async fn answer(
 /// Passes the request to its method, until the server ends the call.
 async fn routed(
     answers: &Answers,
-    phases: Phases,
     call: &Call,
     mut request: Request<Incoming>,
 ) -> Result<Response<Body>, TransportError> {
@@ -81,7 +78,7 @@ async fn routed(
     let held = answers.admission.held();
     let request = request.map(|body| {
         let held = Arc::clone(&held);
-        RequestBody::new(body, call.clone(), phases, answers.limits, held)
+        RequestBody::new(body, call.clone(), answers.limits, held)
     });
     let mut routes = answers.routes.clone();
     let mut answered = pin!(async move { routes.call(request).await });

@@ -19,11 +19,7 @@ use tokio::{
 };
 use tonic::{Code, Status, body::Body};
 
-use super::{
-    admission::Held,
-    padding::padded,
-    phase::{Phase, Phases},
-};
+use super::{admission::Held, padding::padded};
 use crate::service::{
     call::Call,
     error::transport::{MessageLimits, TransportError},
@@ -41,17 +37,11 @@ pub(super) struct RequestBody {
     call: Call,
     limits: MessageLimits,
     held: Arc<Held>,
-    kind: Kind,
+    /// `None` where the method takes several messages, with any time between them: reflection.
+    message: Option<OneMessage>,
     /// Made when the body first has to be waited for.
     silence: Option<Pin<Box<Sleep>>>,
     is_silent: bool,
-}
-
-/// How many messages the method takes.
-enum Kind {
-    One(OneMessage),
-    /// Reflection takes any number, with any time between them, until the server drains.
-    Many(Pin<Box<dyn Future<Output = ()> + Send>>),
 }
 
 /// Follows one gRPC message through the pieces that it arrives in.
@@ -81,26 +71,13 @@ struct Open {
 // === impl RequestBody ===
 
 impl RequestBody {
-    pub(super) fn new(
-        body: Incoming,
-        call: Call,
-        mut phases: Phases,
-        limits: MessageLimits,
-        held: Arc<Held>,
-    ) -> Self {
-        let kind = if call.method().starts_with("/grpc.reflection.") {
-            Kind::Many(Box::pin(async move {
-                phases.reached(Phase::GoingAway).await;
-            }))
-        } else {
-            Kind::One(OneMessage::default())
-        };
+    pub(super) fn new(body: Incoming, call: Call, limits: MessageLimits, held: Arc<Held>) -> Self {
         Self {
             body,
+            message: (!call.is_standard()).then(OneMessage::default),
             call,
             limits,
             held,
-            kind,
             silence: None,
             is_silent: false,
         }
@@ -121,19 +98,6 @@ impl RequestBody {
         }
         silence.as_mut().poll(cx)
     }
-
-    fn poll_pending(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        match &mut self.kind {
-            Kind::One(_) => {
-                ready!(self.poll_silence(cx));
-                self.fail(&TransportError::RequestTimeout)
-            }
-            Kind::Many(drain) => {
-                ready!(drain.as_mut().poll(cx));
-                Poll::Ready(None)
-            }
-        }
-    }
 }
 
 impl http_body::Body for RequestBody {
@@ -146,17 +110,21 @@ impl http_body::Body for RequestBody {
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let this = &mut *self;
         let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(cx) else {
-            return this.poll_pending(cx);
+            if this.message.is_some() {
+                ready!(this.poll_silence(cx));
+                return this.fail(&TransportError::RequestTimeout);
+            }
+            return Poll::Pending;
         };
         this.is_silent = false;
         let data = match &frame {
             Some(Ok(frame)) => frame.data_ref(),
             Some(Err(_)) | None => None,
         };
-        let is_cardinal = match (&mut this.kind, data) {
-            (Kind::One(message), Some(data)) => message.takes(data),
-            (Kind::One(message), None) => message.n_read > 0 || matches!(frame, Some(Err(_))),
-            (Kind::Many(_), _) => true,
+        let is_cardinal = match (&mut this.message, data) {
+            (Some(message), Some(data)) => message.takes(data),
+            (Some(message), None) => message.n_read > 0 || matches!(frame, Some(Err(_))),
+            (None, _) => true,
         };
         if !is_cardinal {
             return this.fail(&TransportError::Cardinality);

@@ -47,6 +47,9 @@ struct Open {
 struct Signal {
     ending: OnceLock<Ending>,
     given: Arc<Notify>,
+    /// The same for the calls of gRPC's own services.
+    standard_ending: OnceLock<Ending>,
+    standard_given: Arc<Notify>,
 }
 
 pin_project! {
@@ -126,9 +129,15 @@ impl Calls {
 
     /// Ends the calls that run and those still to come. The first ending counts.
     pub(super) fn end(&self, ending: Ending) {
-        if self.0.signal.ending.set(ending).is_ok() {
-            self.0.signal.given.notify_waiters();
-        }
+        let _ = self.0.signal.ending.set(ending);
+        self.0.signal.given.notify_waiters();
+        self.0.signal.standard_given.notify_waiters();
+    }
+
+    /// Ends watches of the health and reflection, which would go on for as long as their callers like.
+    pub(super) fn drain(&self) {
+        let _ = self.0.signal.standard_ending.set(Ending::Draining);
+        self.0.signal.standard_given.notify_waiters();
     }
 }
 
@@ -137,6 +146,15 @@ impl Calls {
 impl Shared {
     fn open(&self) -> MutexGuard<'_, Open> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl Signal ===
+
+impl Signal {
+    fn ending_of(&self, call: &Call) -> Option<Ending> {
+        let standard = self.standard_ending.get().filter(|_| call.is_standard());
+        self.ending.get().or(standard).copied()
     }
 }
 
@@ -151,10 +169,15 @@ where
             return;
         };
         let mut open = shared.open();
+        let call = open.next.take();
+        let given = match call.as_ref().is_some_and(Call::is_standard) {
+            true => &shared.signal.standard_given,
+            false => &shared.signal.given,
+        };
         let task = Task {
             stream,
-            call: open.next.take(),
-            given: Arc::clone(&shared.signal.given).notified_owned(),
+            call,
+            given: Arc::clone(given).notified_owned(),
             is_listening: false,
             signal: Arc::clone(&shared.signal),
             timer: Timer::new(shared.stall_timeout),
@@ -179,8 +202,8 @@ impl<F: Future<Output = ()>> Future for Task<F> {
             let _ = this.given.poll(cx);
             *this.is_listening = true;
         }
-        if let Some(ending) = this.signal.ending.get() {
-            call.end(*ending);
+        if let Some(ending) = this.signal.ending_of(call) {
+            call.end(ending);
         }
         // The response's body makes a status of an ending, so the time is looked at before the body is polled; and
         // after, since a caller that does not read keeps the body from being polled.

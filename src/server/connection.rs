@@ -74,6 +74,8 @@ pub(super) struct Shared {
 enum Step {
     /// It takes no further calls.
     GoAway,
+    /// The process stops: watches and reflection, which have no end of their own, end.
+    Drain,
     /// Its running calls end.
     End(Ending),
     /// It is closed.
@@ -99,12 +101,7 @@ pub(super) async fn serve(stream: TcpStream, shared: Arc<Shared>) {
         let call = Call::at_head(&head, shared.max_duration);
         calls.begin(call.clone());
         let request = Request::from_parts(head, body);
-        answer(
-            Arc::clone(&shared.answers),
-            shared.phases.clone(),
-            call,
-            request,
-        )
+        answer(Arc::clone(&shared.answers), call, request)
     });
     let connection =
         http2(&shared.config, calls.executor()).serve_connection(TokioIo::new(socket), service);
@@ -120,6 +117,7 @@ pub(super) async fn serve(stream: TcpStream, shared: Arc<Shared>) {
             never = poll_fn(|cx| calls.poll_reap(cx)) => match never {},
             Some(step) = steps.next() => match step {
                 Step::GoAway => connection.as_mut().graceful_shutdown(),
+                Step::Drain => calls.drain(),
                 Step::End(ending) => calls.end(ending),
                 Step::Close => return,
             },
@@ -163,6 +161,9 @@ fn steps<'a>(
             () = idle(calls, config.max_connection_idle) => false,
         };
         yield Step::GoAway;
+        if is_draining {
+            yield Step::Drain;
+        }
         let grace = config.max_connection_age_grace.filter(|_| !is_draining);
         let ending = tokio::select! {
             // Without a preface there are no calls to wait for.

@@ -28,8 +28,7 @@ use crate::{
 pub(super) struct Services {
     routes: Routes,
     names: Vec<&'static str>,
-    /// `None` once the watches of it have ended.
-    health: Option<watch::Sender<ServingStatus>>,
+    health: watch::Sender<ServingStatus>,
 }
 
 /// Builds every service, and what has to run beside them.
@@ -64,7 +63,7 @@ impl Services {
         Self {
             routes: Routes::default(),
             names: Vec::new(),
-            health: None,
+            health: watch::Sender::new(ServingStatus::Unknown),
         }
     }
 
@@ -82,9 +81,7 @@ impl Services {
 
     /// Adds what every gRPC server offers: health, and reflection where it is wanted.
     pub(super) fn finish(mut self, has_reflection: bool) -> Result<Self, Error> {
-        let (sender, status) = watch::channel(ServingStatus::Unknown);
-        let health = Health::new(&self.names, status);
-        self.health = Some(sender);
+        let health = Health::new(&self.names, self.health.subscribe());
         self.routes = self.routes.add_service(HealthServer::new(health));
         if has_reflection {
             // Clients in use ask for either version.
@@ -103,14 +100,7 @@ impl Services {
 
     /// Sets the health of the server as a whole and of each service.
     pub(super) fn report(&self, status: ServingStatus) {
-        if let Some(health) = &self.health {
-            health.send_replace(status);
-        }
-    }
-
-    /// Ends the open `Health.Watch` streams, which otherwise have no end.
-    pub(super) fn end_watches(&mut self) {
-        self.health = None;
+        self.health.send_replace(status);
     }
 }
 

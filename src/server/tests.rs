@@ -8,15 +8,7 @@
 #[path = "../../tests/it/support/raw_h2.rs"]
 mod raw_h2;
 
-use std::{
-    net::SocketAddr,
-    pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+use std::{net::SocketAddr, pin::Pin, time::Duration};
 
 use tokio::{
     net::TcpListener,
@@ -46,8 +38,6 @@ const STREAM_GENERATE: &str = "/vllm_adapter.v1.GenerationService/StreamGenerate
 #[derive(Debug)]
 struct Scripted {
     dropped: mpsc::Sender<String>,
-    /// Bytes of text made for floods.
-    n_made: Arc<AtomicUsize>,
 }
 
 /// Stands for what a call holds: its upstream's connection above all.
@@ -89,7 +79,6 @@ impl GenerationService for Scripted {
     ) -> Result<Response<Self::StreamGenerateStream>, Status> {
         let call = request.extensions().get::<Call>().unwrap().clone();
         let held = self.hold(request);
-        let n_made = Arc::clone(&self.n_made);
         let script = async_stream::stream! {
             call.responded(true);
             yield Ok(delta(1));
@@ -100,7 +89,6 @@ impl GenerationService for Scripted {
                 "panic" => panic!("secret"),
                 "large" => yield Ok(delta(2000)),
                 "flood" => loop {
-                    n_made.fetch_add(10_000, Ordering::Relaxed);
                     yield Ok(delta(10_000));
                 },
                 _ => {}
@@ -136,7 +124,6 @@ struct Served {
     stop: mpsc::Sender<()>,
     /// The prompts of the calls whose parts were dropped.
     dropped: mpsc::Receiver<String>,
-    n_made: Arc<AtomicUsize>,
     task: JoinSet<Result<(), Error>>,
 }
 
@@ -147,11 +134,7 @@ async fn serve(change: impl FnOnce(&mut config::Server)) -> Served {
     let (dropping, dropped) = mpsc::channel(16);
     let mut config = config();
     change(&mut config);
-    let n_made = Arc::new(AtomicUsize::new(0));
-    let scripted = Scripted {
-        dropped: dropping,
-        n_made: Arc::clone(&n_made),
-    };
+    let scripted = Scripted { dropped: dropping };
     let service =
         GenerationServiceServer::new(scripted).max_encoding_message_size(config.max_response_bytes);
     let services = Services::new().add(service).finish(false).unwrap();
@@ -170,7 +153,6 @@ async fn serve(change: impl FnOnce(&mut config::Server)) -> Served {
         address,
         stop,
         dropped,
-        n_made,
         task,
     }
 }

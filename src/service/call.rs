@@ -41,7 +41,6 @@ struct State {
     id: RequestId,
     model: OnceLock<String>,
     fields: OnceLock<Fields>,
-    is_stream: AtomicBool,
     failure: OnceLock<Failure>,
     ending: OnceLock<Ending>,
     first_response: OnceLock<Instant>,
@@ -92,7 +91,6 @@ impl Call {
             id,
             model: OnceLock::new(),
             fields: OnceLock::new(),
-            is_stream: AtomicBool::new(false),
             failure: OnceLock::new(),
             ending: OnceLock::new(),
             first_response: OnceLock::new(),
@@ -159,13 +157,19 @@ impl Call {
         let _ = self.0.fields.set(fields);
     }
 
-    /// Whether the answer is streamed, so that no library repeats the call once it has begun.
-    pub(crate) fn is_stream(&self) -> bool {
-        self.0.is_stream.load(Relaxed)
+    /// The method's own name, as `StreamGenerate`.
+    pub(crate) fn method_name(&self) -> &str {
+        self.method().rsplit('/').next().unwrap_or_default()
     }
 
-    pub(crate) fn set_stream(&self) {
-        self.0.is_stream.store(true, Relaxed);
+    /// Whether the answer is streamed, so that no library repeats the call once it has begun.
+    pub(crate) fn is_stream(&self) -> bool {
+        self.method_name().starts_with("Stream")
+    }
+
+    /// Whether the method is of a service that every gRPC server offers: health or reflection.
+    pub(crate) fn is_standard(&self) -> bool {
+        self.method().starts_with("/grpc.")
     }
 
     /// Why the call failed; `None` while it has not.

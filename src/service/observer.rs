@@ -43,7 +43,7 @@ impl Observer {
         let call = &self.call;
         let millis =
             |from: Instant, to: Instant| u64::try_from((to - from).as_millis()).unwrap_or(u64::MAX);
-        let method = call.method().rsplit('/').next();
+        let method = call.method_name();
         macro_rules! record {
             ($level:ident) => {
                 tracing::$level!(
@@ -62,7 +62,7 @@ impl Observer {
         }
         match code {
             // Probes would fill the log.
-            _ if call.method().starts_with("/grpc.") => record!(debug),
+            _ if call.is_standard() => record!(debug),
             // The operator should look at these; the others are the caller's.
             Code::Internal | Code::Unavailable | Code::Unknown | Code::DataLoss => record!(warn),
             Code::Ok

@@ -30,7 +30,6 @@ where
     T: ChunkTranslator + Send + 'static,
     T::Response: Send,
 {
-    call.set_stream();
     let begin = async {
         let (events, mut translator) = opened.await?;
         translate(&events, &mut translator)?;

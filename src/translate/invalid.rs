@@ -87,7 +87,11 @@ impl InvalidRequest {
     /// Checks that exactly one of the fields is set.
     pub(crate) fn only_one(fields: &[(&str, bool)]) -> Result<(), Self> {
         let names: Vec<&str> = fields.iter().map(|(field, _)| *field).collect();
-        let list = format!("`{}`", names.join("`, `"));
+        let list = names.join("`, `");
+        let list = match list.rsplit_once(", ") {
+            Some((first, last)) => format!("`{first} and {last}`"),
+            None => format!("`{list}`"),
+        };
         match set_fields(fields).as_slice() {
             [_] => Ok(()),
             [] => Err(Self::together(&names, &format!("set one of {list}"))),

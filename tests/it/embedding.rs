@@ -206,7 +206,6 @@ async fn what_the_adapter_can_know_is_not_asked() {
     let image = "conversations[0].messages[0].parts[0].image.url";
     for (request, fields) in [
         (texts(&[]), &inputs[..]),
-        (texts(&[""]), &["texts[0]"]),
         (media("https://elsewhere.example/x.png"), &[image]),
     ] {
         let expected = telling(Code::InvalidArgument, "INVALID_REQUEST", fields);

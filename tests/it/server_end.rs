@@ -145,10 +145,10 @@ async fn while_it_stops_health_says_so_and_new_callers_are_still_served() {
     late.write(&check).await;
     assert_eq!(health(&late.next_of(DATA).await.unwrap()), "NOT_SERVING");
 
-    // Then the watch ends well, the connections close, and so does the server.
+    // Then the watch ends, the connections close, and so does the server.
     let trailers = watcher.next_of(HEADERS).await.unwrap();
     let (_, trailers) = watcher.fields(&trailers.payload);
-    assert_eq!(trailers["grpc-status"], "0");
+    assert_eq!(trailers["grpc-status"], "14");
     let frames = late.rest().await;
     assert!(frames.iter().any(|frame| frame.kind == GOAWAY));
     watcher.rest().await;
@@ -162,7 +162,8 @@ async fn an_idle_reflection_stream_ends_when_the_drain_begins() {
     let mut caller = running(&served).await;
     served.stop().await;
     let ended = caller.response(1).await;
-    assert_eq!(ended.outcome().0, Code::Ok);
+    let expected = (Code::Unavailable, "DRAINING".to_owned());
+    assert_eq!(ended.outcome(), expected);
     caller.rest().await;
     served.ended().await.unwrap();
 }
@@ -213,7 +214,7 @@ async fn a_watch_of_a_service_that_is_not_there_stays_open_until_the_end() {
     assert!(frames.iter().all(|frame| frame.kind != DATA));
     let trailers = frames.iter().find(|frame| frame.kind == HEADERS).unwrap();
     let (_, trailers) = watcher.fields(&trailers.payload);
-    assert_eq!(trailers["grpc-status"], "0");
+    assert_eq!(trailers["grpc-status"], "14");
     served.ended().await.unwrap();
 }
 

@@ -96,10 +96,12 @@ async fn what_is_wrong_is_told_by_its_field() {
     let vllm = Vllm::replying(Reply::json(200, "{}")).await;
     let (_adapter, mut client) = before(&vllm).await;
     let invalid = |fields: &[&str]| telling(Code::InvalidArgument, "INVALID_REQUEST", fields);
-    let none = client.tokenize(TokenizeRequest::default()).await;
-    assert_eq!(told(none), invalid(&["text", "messages"]));
-    let none = client.detokenize(DetokenizeRequest::default()).await;
-    assert_eq!(told(none), invalid(&["token_ids"]));
+    let none = DetokenizeRequest {
+        token_ids: vec![-1],
+        ..DetokenizeRequest::default()
+    };
+    let none = client.detokenize(none).await;
+    assert_eq!(told(none), invalid(&["token_ids[0]"]));
     assert_eq!(vllm.n_requests(), 0);
     let out_of_range = r#"{"error":{"message":"1 validation error","type":"Bad Request","param":"body.tokens.0","code":400}}"#;
     let no_model = Recording::read("emb_err_model").reply();

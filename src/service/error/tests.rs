@@ -257,8 +257,8 @@ fn waiting_is_told_where_it_helps() {
     let spread: u64 = told(&refused(503, "", None)).unwrap().parse().unwrap();
     assert!((500..=1500).contains(&spread));
     // Paid for, and the headers are not out: the library must not repeat it.
-    let streamed = call();
-    streamed.set_stream();
+    let head = http::Request::get("/s/StreamGenerate").body(()).unwrap();
+    let streamed = Call::at_head(&head.into_parts().0, None);
     let cut = || Error::Upstream(upstream::Error::Truncated(None));
     assert_eq!(told(&cut()), Some("-1".to_owned()));
     assert_eq!(pushback(&cut(), &streamed), None);

@@ -51,11 +51,15 @@ pub(crate) fn response(
         scratch: Vec::new(),
         n_dimensions: asked.n_dimensions,
     };
-    let data = response.data.into_iter().map(|it| (it.index, it.embedding));
-    let data = (0..).zip(in_order(data, asked.n_inputs)?);
-    let embeddings = data.map(|(index, vectors)| reader.embedding(index, vectors));
+    let data = response.data.into_iter();
+    let data = data.map(|it| Ok((it.index, reader.embedding(it.embedding)?)));
+    let data = data.collect::<Result<Vec<_>, _>>()?;
+    let mut embeddings = in_order(data.into_iter(), asked.n_inputs)?;
+    for (index, embedding) in (0..).zip(&mut embeddings) {
+        embedding.index = Some(index);
+    }
     Ok(proto::EmbedResponse {
-        embeddings: embeddings.collect::<Result<_, _>>()?,
+        embeddings,
         id: owned(response.id),
         model: owned(response.model),
         create_time: response.created.and_then(create_time),
@@ -64,15 +68,8 @@ pub(crate) fn response(
 }
 
 impl Reader {
-    fn embedding(
-        &mut self,
-        index: i32,
-        vectors: Vectors<'_>,
-    ) -> Result<proto::Embedding, InvalidAnswer> {
-        let mut embedding = proto::Embedding {
-            index: Some(index),
-            ..proto::Embedding::default()
-        };
+    fn embedding(&mut self, vectors: Vectors<'_>) -> Result<proto::Embedding, InvalidAnswer> {
+        let mut embedding = proto::Embedding::default();
         match vectors {
             Vectors::Base64(text) => {
                 let values = floats(&text, &mut self.scratch)?;

@@ -280,17 +280,19 @@ fn a_scalar_goes_out_by_its_name() {
 
 /// A value of that type, on the wire and in JSON; `None` for messages and enums.
 fn scalar(kind: Type) -> Option<(WireType, &'static [u8], Value)> {
-    match kind {
-        Type::Double => Some((
-            WireType::SixtyFourBit,
-            &[0, 0, 0, 0, 0, 0, 0xe0, 0x3f],
-            json!(0.5),
-        )),
-        Type::Int32 | Type::Int64 => Some((WireType::Varint, &[2], json!(2))),
-        Type::Bool => Some((WireType::Varint, &[1], json!(true))),
-        Type::String => Some((WireType::LengthDelimited, b"\x01a", json!("a"))),
-        _ => None,
-    }
+    let half: &[u8] = &[0, 0, 0, 0, 0, 0, 0xe0, 0x3f];
+    let values = [
+        (Type::Double, (WireType::SixtyFourBit, half, json!(0.5))),
+        (Type::Int32, (WireType::Varint, &[2], json!(2))),
+        (Type::Int64, (WireType::Varint, &[2], json!(2))),
+        (Type::Bool, (WireType::Varint, &[1], json!(true))),
+        (
+            Type::String,
+            (WireType::LengthDelimited, b"\x01a", json!("a")),
+        ),
+    ];
+    let value = values.into_iter().find(|(it, _)| *it == kind);
+    value.map(|(_, value)| value)
 }
 
 /// The forms that no snapshot has.
