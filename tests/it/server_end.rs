@@ -164,6 +164,8 @@ async fn an_idle_reflection_stream_ends_when_the_drain_begins() {
     let ended = caller.response(1).await;
     let expected = (Code::Unavailable, "DRAINING".to_owned());
     assert_eq!(ended.outcome(), expected);
+    // As gRPC's libraries do when they get trailers.
+    caller.write(&raw_h2::frame(DATA, END_STREAM, 1, &[])).await;
     caller.rest().await;
     served.ended().await.unwrap();
 }
