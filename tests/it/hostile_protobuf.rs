@@ -9,8 +9,8 @@ use vllm_grpc_adapter::proto::{
 };
 
 use crate::support::{
-    adapter::Adapter, outcome::check, process::Process, reply::Reply, requests::prompt, soon,
-    vllm::Vllm, wire,
+    adapter::Adapter, bounds::checks_bounds, outcome::check, process::Process, reply::Reply,
+    requests::prompt, soon, vllm::Vllm, wire,
 };
 
 const GENERATE: &str = "/vllm_adapter.v1.GenerationService/Generate";
@@ -150,7 +150,9 @@ async fn a_million_elements_cost_no_more_than_twenty_times_their_bytes() {
             (Err(status), Some(reason)) => check(&status, Code::InvalidArgument, reason, row),
             (told, _) => panic!("{row}: {told:?}"),
         }
-        assert!(grown <= 20 * n_bytes, "{row}: {grown} bytes for {n_bytes}");
+        if checks_bounds() {
+            assert!(grown <= 20 * n_bytes, "{row}: {grown} bytes for {n_bytes}");
+        }
     }
 }
 
