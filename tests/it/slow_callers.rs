@@ -17,7 +17,7 @@ use crate::{
     caller_faults::{GENERATE, STREAM, raw},
     support::{
         adapter::Adapter,
-        bounds::checks_bounds,
+        bounds::{checks_bounds, scaled},
         outcome::{check, fact},
         process::Process,
         raw_h2::{
@@ -184,7 +184,7 @@ async fn trickle(
 /// The tokens and the events of each of some streams that one tonic client does not read in the pause.
 async fn paused(n_streams: usize, n_tokens: usize, padding: Option<usize>) -> Vec<(usize, usize)> {
     let is_full = std::env::var_os("ADAPTER_TEST_FULL_LENGTH").is_some();
-    let pause = Duration::from_secs(if is_full { 60 } else { 6 });
+    let pause = Duration::from_secs(if is_full { 60 } else { scaled(6, 2) });
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let adapter = Adapter::before(format!("http://{address}/v1").parse().unwrap())

@@ -16,7 +16,7 @@ use vllm_grpc_adapter::proto::{
 
 use crate::support::{
     adapter::Adapter,
-    bounds::checks_bounds,
+    bounds::scaled,
     outcome::{check, outcome},
     reply::Reply,
     requests::prompt,
@@ -238,7 +238,7 @@ fn faulty(request: &Request, answers: &Mutex<Vec<(Method, Bytes)>>) -> Reply {
 #[tokio::test]
 async fn no_answer_reaches_another_caller() {
     const N_CALLERS: u32 = 8;
-    let n_calls: u32 = if checks_bounds() { 20_000 } else { 2_000 };
+    let n_calls: u32 = scaled(20_000, 2_000);
     let answers = Mutex::new(Vec::new());
     let vllm = Vllm::choosing(move |request| faulty(request, &answers)).await;
     let adapter = Arc::new(Adapter::before(vllm.base_url()).start().await);
