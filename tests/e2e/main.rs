@@ -7,7 +7,7 @@
 //!   their own from there, and kill them.
 //! - `OPENAI_API_KEY`: the key of those vLLMs, where they ask for one.
 //!
-//! A test whose vLLM is not given says on stderr that it was skipped, and passes.
+//! They are ignored unless asked for by `-- --include-ignored`, and then fail where their variable is not set.
 
 #![allow(
     clippy::unwrap_used,

@@ -36,8 +36,9 @@ fn user(text: &str) -> ChatMessage {
 }
 
 #[tokio::test]
+#[ignore = "needs a vLLM: set ADAPTER_TEST_VLLM_EMBED"]
 async fn every_input_is_embedded() {
-    let Some(vllm) = vllm::embed() else { return };
+    let vllm = vllm::embed();
     let adapter = Adapter::before(vllm.url()).await;
     let mut client = EmbeddingServiceClient::new(adapter.channel());
     let ids = |ids: &[i32]| TokenIds { ids: ids.to_vec() };
@@ -74,8 +75,9 @@ async fn every_input_is_embedded() {
 }
 
 #[tokio::test]
+#[ignore = "needs a vLLM: set ADAPTER_TEST_VLLM_EMBED"]
 async fn what_an_embedding_model_refuses_is_told_by_its_field() {
-    let Some(vllm) = vllm::embed() else { return };
+    let vllm = vllm::embed();
     let adapter = Adapter::before(vllm.url()).await;
     let mut client = EmbeddingServiceClient::new(adapter.channel());
     let dimensions = EmbedRequest {
@@ -109,8 +111,9 @@ async fn what_an_embedding_model_refuses_is_told_by_its_field() {
 }
 
 #[tokio::test]
+#[ignore = "needs a vLLM: set ADAPTER_TEST_VLLM_EMBED"]
 async fn a_model_does_what_its_services_say_and_no_more() {
-    let Some(vllm) = vllm::embed() else { return };
+    let vllm = vllm::embed();
     let adapter = Adapter::before(vllm.url()).await;
     let mut client = ModelServiceClient::new(adapter.channel());
     let listed = client.list_models(ListModelsRequest {}).await.unwrap();
@@ -133,8 +136,9 @@ async fn a_model_does_what_its_services_say_and_no_more() {
 }
 
 #[tokio::test]
+#[ignore = "needs a vLLM: set ADAPTER_TEST_VLLM_EMBED"]
 async fn tokens_go_there_and_back() {
-    let Some(vllm) = vllm::embed() else { return };
+    let vllm = vllm::embed();
     let adapter = Adapter::before(vllm.url()).await;
     let mut client = TokenizationServiceClient::new(adapter.channel());
     let text = "Hello world";
@@ -160,8 +164,9 @@ async fn tokens_go_there_and_back() {
 }
 
 #[tokio::test]
+#[ignore = "needs a vLLM: set ADAPTER_TEST_VLLM_RERANK"]
 async fn a_reranker_scores_and_orders_alike() {
-    let Some(vllm) = vllm::rerank() else { return };
+    let vllm = vllm::rerank();
     let adapter = Adapter::before(vllm.url()).await;
     let mut client = RankingServiceClient::new(adapter.channel());
     let documents = ["Hello world", "Paris"].map(str::to_owned).to_vec();

@@ -86,7 +86,7 @@ fn flags_of_readme(readme: &str) -> Vec<Flag> {
 /// The reasons that the code gives: the texts in capitals in the two places that make statuses.
 fn reasons_of_code() -> BTreeSet<String> {
     let service = root().join("src/service");
-    let mut files = vec![service.join("error.rs"), service.join("transport_error.rs")];
+    let mut files = vec![service.join("error.rs")];
     let beside = fs::read_dir(service.join("error")).unwrap();
     files.extend(beside.map(|entry| entry.unwrap().path()));
     files.retain(|file| !file.ends_with("tests.rs"));

@@ -14,6 +14,7 @@ use crate::{
     caller_faults::{AT_ONCE, calls},
     support::{
         adapter::Adapter,
+        bounds::checks_bounds,
         outcome::{check, outcome},
         reply::Reply,
         requests::prompt,
@@ -78,7 +79,9 @@ async fn an_upstream_that_is_killed_is_unavailable_at_once_and_back_at_once() {
     let took = killed.elapsed();
     let truncated = "UPSTREAM_STREAM_TRUNCATED";
     check(&status, Code::Unavailable, truncated, "in flight");
-    assert!(took < Duration::from_secs(1), "{took:?}");
+    if checks_bounds() {
+        assert!(took < Duration::from_secs(1), "{took:?}");
+    }
     let status = adapter.stream(prompt("x")).await.status;
     check(&status, Code::Unavailable, "UPSTREAM_CONNECT", "down");
 
@@ -88,7 +91,9 @@ async fn an_upstream_that_is_killed_is_unavailable_at_once_and_back_at_once() {
     let back = Instant::now();
     let streamed = adapter.stream(prompt("x")).await;
     assert_eq!(outcome(&streamed.status).0, Code::Ok);
-    assert!(back.elapsed() < Duration::from_secs(1));
+    if checks_bounds() {
+        assert!(back.elapsed() < Duration::from_secs(1));
+    }
 }
 
 /// Row A4.
@@ -107,8 +112,9 @@ async fn a_caller_that_is_killed_leaves_the_upstream_at_once() {
     caller.kill().await;
     for n in 0..AT_ONCE {
         let took = vllm.left(n).await.saturating_duration_since(killed);
-        // Half a second, and what a busy machine may add.
-        assert!(took < Duration::from_secs(1), "{n}: {took:?}");
+        if checks_bounds() {
+            assert!(took < Duration::from_secs(1), "{n}: {took:?}");
+        }
     }
     vllm.is_left_alone().await;
     assert_eq!(vllm.n_requests(), AT_ONCE);

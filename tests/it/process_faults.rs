@@ -10,6 +10,7 @@ use crate::{
     caller_faults::STREAM,
     support::{
         adapter::Adapter,
+        bounds::checks_bounds,
         outcome::{check, outcome},
         process::Process,
         raw_h2::{self, RawH2},
@@ -86,7 +87,9 @@ async fn a_hundred_streams_end_or_are_ended_with_a_reason_when_the_process_is_to
     assert!(process.exit().await.success());
     let took = told.elapsed();
     // Delay, time-out and one second.
-    assert!(took < Duration::from_millis(2100 + 1000), "{took:?}");
+    if checks_bounds() {
+        assert!(took < Duration::from_millis(2100 + 1000), "{took:?}");
+    }
     vllm.is_left_alone().await;
 }
 
@@ -143,6 +146,7 @@ fn a_panic_unwinds_in_the_release_profile() {
 /// Row D6, by the address space in the place of a control group, which needs root: what is held is measured, and the
 /// process goes on to serve.
 #[tokio::test]
+#[ignore = "bounds of memory need a quiet machine: tests/faults.sh runs it"]
 async fn two_thousand_streams_that_nobody_reads_leave_room_and_service() {
     let events = format!("data: {}\n\n", wire::text("token ")).repeat(2_000);
     let many = Reply::stream()

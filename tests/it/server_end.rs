@@ -12,6 +12,7 @@ use crate::{
     caller_faults::STREAM,
     support::{
         adapter::{Adapter, serve},
+        bounds::checks_bounds,
         raw_h2::{self, DATA, END_STREAM, GOAWAY, HEADERS, INITIAL_WINDOW_SIZE, RawH2},
         reply::Reply,
         requests::prompt,
@@ -108,7 +109,9 @@ async fn an_old_connection_without_calls_closes_without_a_grace() {
     let mut caller = RawH2::open(served.address, &[]).await;
     let frames = caller.rest().await;
     assert!(frames.iter().any(|frame| frame.kind == GOAWAY));
-    assert!(start.elapsed() < Duration::from_secs(10));
+    if checks_bounds() {
+        assert!(start.elapsed() < Duration::from_secs(10));
+    }
 }
 
 #[tokio::test]
@@ -236,7 +239,9 @@ async fn a_caller_that_reads_nothing_does_not_hold_up_the_end() {
     served.stop().await;
     served.ended().await.unwrap();
     let took = start.elapsed();
-    assert!(took < millis(200) + Duration::from_secs(3), "{took:?}");
+    if checks_bounds() {
+        assert!(took < millis(200) + Duration::from_secs(3), "{took:?}");
+    }
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ use tonic_reflection::pb::v1::{
 
 use crate::support::{
     adapter::serve,
+    bounds::checks_bounds,
     process::Process,
     raw_h2::{
         self, CANCEL, CONTINUATION, DATA, END_HEADERS, ENHANCE_YOUR_CALM, Frame, GOAWAY, HEADERS,
@@ -44,12 +45,14 @@ async fn a_caller_that_does_not_begin_to_speak_is_closed() {
         borne(served.address, &PREFACE[..12]),
         borne(served.address, &unacknowledged),
     );
-    assert!(silent < LIMIT, "silent: {silent:?}");
-    assert!(half < LIMIT, "half a preface: {half:?}");
-    assert!(
-        unacknowledged < LIMIT,
-        "no acknowledgement: {unacknowledged:?}"
-    );
+    if checks_bounds() {
+        assert!(silent < LIMIT, "silent: {silent:?}");
+        assert!(half < LIMIT, "half a preface: {half:?}");
+        assert!(
+            unacknowledged < LIMIT,
+            "no acknowledgement: {unacknowledged:?}"
+        );
+    }
 }
 
 #[tokio::test]
@@ -57,7 +60,9 @@ async fn http_1_is_closed_at_once() {
     let served = serve(|_| {}).await;
     let request = b"POST / HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\n\r\n";
     let borne = borne(served.address, request).await;
-    assert!(borne < Duration::from_secs(5), "{borne:?}");
+    if checks_bounds() {
+        assert!(borne < Duration::from_secs(5), "{borne:?}");
+    }
 }
 
 #[tokio::test]
@@ -91,12 +96,14 @@ async fn a_message_that_does_not_come_ends_its_call_in_time() {
     }
     ended.sort_unstable();
     assert_eq!(ended, [1, 3, 5, 7]);
-    assert!(start.elapsed() < LIMIT, "{:?}", start.elapsed());
+    if checks_bounds() {
+        assert!(start.elapsed() < LIMIT, "{:?}", start.elapsed());
+    }
     caller.write(&list).await;
     assert_eq!(caller.next_of(DATA).await.unwrap().stream, 9);
 }
 
-/// Holds that a flood of so many frames ends its connection, and costs no more than a tenth of a second of CPU time and
+/// Checks that a flood of so many frames ends its connection, and costs no more than a tenth of a second of CPU time and
 /// two MiB. Those of them that come beyond the end were never read.
 async fn check_flood(flood: impl Iterator<Item = Vec<u8>>) {
     let process = Process::alone().start().await;
@@ -113,9 +120,11 @@ async fn check_flood(flood: impl Iterator<Item = Vec<u8>>) {
     let goaway = frames.iter().rfind(|frame| frame.kind == GOAWAY);
     assert_eq!(goaway.map(Frame::code), Some(ENHANCE_YOUR_CALM));
     let spent = process.cpu_time() - cpu_time;
-    assert!(spent <= Duration::from_millis(100), "{spent:?}");
     let grown = process.peak_bytes() - memory;
-    assert!(grown <= 2 << 20, "{grown}");
+    if checks_bounds() {
+        assert!(spent <= Duration::from_millis(100), "{spent:?}");
+        assert!(grown <= 2 << 20, "{grown}");
+    }
 }
 
 /// Row E1.
@@ -256,7 +265,9 @@ async fn headers_that_are_too_large_are_refused_in_little_memory() {
             "{row}"
         );
         assert_eq!(is_ended, ends_connection, "{row}");
-        assert!(grown <= 1 << 20, "{row}: {grown}");
+        if checks_bounds() {
+            assert!(grown <= 1 << 20, "{row}: {grown}");
+        }
     }
     let mut caller = RawH2::open(process.address, &[]).await;
     let check = raw_h2::whole_call(1, CHECK, &HealthCheckRequest::default());
@@ -286,7 +297,9 @@ async fn a_flood_of_pings_and_settings_harms_nobody() {
     caller.write(&check).await;
     assert_eq!(caller.response(1).await.outcome().0, Code::Ok);
     let grown = process.peak_bytes() - memory;
-    assert!(grown <= 2 << 20, "{grown}");
+    if checks_bounds() {
+        assert!(grown <= 2 << 20, "{grown}");
+    }
     // Nothing is no update of a window.
     caller.write(&raw_h2::window_update(0, 0)).await;
     let goaway = caller.next_of(GOAWAY).await.unwrap();

@@ -14,6 +14,7 @@ use tonic_health::pb::HealthCheckRequest;
 use vllm_grpc_adapter::proto::GenerateRequest;
 
 use crate::support::{
+    bounds::checks_bounds,
     process::{Process, binary},
     raw_h2::{self, DATA, INITIAL_WINDOW_SIZE, RawH2},
     soon,
@@ -338,7 +339,9 @@ async fn a_second_signal_ends_at_once_and_exits_1() {
     assert_eq!(told, (Code::Unavailable, "DRAINING".to_owned()));
     assert_eq!(running.exit().await.code(), Some(1));
     let took = start.elapsed();
-    assert!(took < Duration::from_secs(1), "{took:?}");
+    if checks_bounds() {
+        assert!(took < Duration::from_secs(1), "{took:?}");
+    }
 }
 
 #[tokio::test]
@@ -356,10 +359,12 @@ async fn without_descriptors_it_waits_and_then_serves_again() {
     let before = running.cpu_time();
     tokio::time::sleep(Duration::from_secs(2)).await;
     let spent = running.cpu_time() - before;
-    assert!(
-        spent <= Duration::from_millis(200),
-        "{spent:?} in 2 seconds"
-    );
+    if checks_bounds() {
+        assert!(
+            spent <= Duration::from_millis(200),
+            "{spent:?} in 2 seconds"
+        );
+    }
     first.write(&check(3)).await;
     assert_eq!(first.response(3).await.outcome().0, Code::Ok);
 
@@ -369,10 +374,13 @@ async fn without_descriptors_it_waits_and_then_serves_again() {
     last.write(&check(1)).await;
     assert_eq!(last.response(1).await.outcome().0, Code::Ok);
     let took = freed.elapsed();
-    assert!(took <= Duration::from_secs(1), "{took:?}");
+    if checks_bounds() {
+        assert!(took <= Duration::from_secs(1), "{took:?}");
+    }
 }
 
 #[tokio::test]
+#[ignore = "bounds of memory need a quiet machine: tests/faults.sh runs it"]
 async fn calls_that_never_send_a_message_take_little_memory() {
     let running = Process::alone().start().await;
     // One round for what the process takes once.

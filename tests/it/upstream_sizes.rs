@@ -7,6 +7,7 @@ use tonic::Code;
 use crate::{
     support::{
         adapter::Adapter,
+        bounds::checks_bounds,
         outcome::{check, outcome},
         process::Process,
         reply::Reply,
@@ -101,7 +102,9 @@ async fn a_large_event_and_an_endless_body_cost_little_memory() {
         check(&status, Code::Internal, reason, row);
         let grown = process.peak_bytes() - before;
         // The first call also brings the program's own pages into memory.
-        assert!(grown < most + (12 << 20), "{row}: {grown}");
+        if checks_bounds() {
+            assert!(grown < most + (12 << 20), "{row}: {grown}");
+        }
         vllm.left(0).await;
     }
 }
@@ -125,7 +128,9 @@ async fn a_million_tiny_events_and_lines_take_linear_time() {
         let streamed = streamed(reply.event(wire::finish("stop")).done()).await;
         let took = begun.elapsed();
         // A megabyte or ten; what is quadratic would take minutes.
-        assert!(took < Duration::from_secs(15), "{row}: {took:?}");
+        if checks_bounds() {
+            assert!(took < Duration::from_secs(15), "{row}: {took:?}");
+        }
         let (code, reason) = outcome(&streamed.status);
         assert!(
             code == Code::Ok || reason == "UPSTREAM_PROTOCOL",
@@ -191,6 +196,7 @@ async fn hostile_json_is_refused_or_skipped() {
 
 /// Row E13, in memory: 32 MB of zeros are read without being kept.
 #[tokio::test]
+#[ignore = "bounds of memory need a quiet machine: tests/faults.sh runs it"]
 async fn a_wide_body_costs_no_more_than_four_times_its_size() {
     let zeros = "0,".repeat(14 << 20);
     let body = wire::answer("a").replacen('{', &format!("{{\"x\":[{zeros}0],"), 1);

@@ -1,6 +1,6 @@
 //! The real vLLM: where it is, and what its metrics say.
 
-use std::{env, io::Write as _};
+use std::env;
 
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -12,47 +12,43 @@ use tokio::{
 static IN_USE: RwLock<()> = RwLock::const_new(());
 
 /// The vLLM of kind `chat`, which other tests may use at the same time.
-pub(crate) async fn chat() -> Option<Vllm> {
-    let url = given("ADAPTER_TEST_VLLM")?;
-    Some(Vllm::new(url, Turn::Shared(IN_USE.read().await)))
+pub(crate) async fn chat() -> Vllm {
+    let url = given("ADAPTER_TEST_VLLM");
+    Vllm::new(url, Turn::Shared(IN_USE.read().await))
 }
 
 /// The vLLM of kind `chat`, which no other test uses now.
-pub(crate) async fn chat_alone() -> Option<Vllm> {
-    let url = given("ADAPTER_TEST_VLLM")?;
-    Some(Vllm::new(url, Turn::Alone(IN_USE.write().await)))
+pub(crate) async fn chat_alone() -> Vllm {
+    let url = given("ADAPTER_TEST_VLLM");
+    Vllm::new(url, Turn::Alone(IN_USE.write().await))
 }
 
 /// The vLLM that has a reasoning parser.
-pub(crate) fn reason() -> Option<Vllm> {
-    given("ADAPTER_TEST_VLLM_REASON").map(|url| Vllm::new(url, Turn::Own))
+pub(crate) fn reason() -> Vllm {
+    Vllm::own(given("ADAPTER_TEST_VLLM_REASON"))
 }
 
 /// The vLLM of an embedding model.
-pub(crate) fn embed() -> Option<Vllm> {
-    given("ADAPTER_TEST_VLLM_EMBED").map(|url| Vllm::new(url, Turn::Own))
+pub(crate) fn embed() -> Vllm {
+    Vllm::own(given("ADAPTER_TEST_VLLM_EMBED"))
 }
 
 /// The vLLM of a reranker.
-pub(crate) fn rerank() -> Option<Vllm> {
-    given("ADAPTER_TEST_VLLM_RERANK").map(|url| Vllm::new(url, Turn::Own))
+pub(crate) fn rerank() -> Vllm {
+    Vllm::own(given("ADAPTER_TEST_VLLM_RERANK"))
 }
 
-/// A variable of the environment; without it, says that the running test is skipped.
+/// A variable of the environment, without which the running test fails.
 #[expect(
     clippy::disallowed_methods,
-    reason = "where the real vLLM is, the environment says"
+    reason = "the environment says where the real vLLM is"
 )]
-pub(crate) fn given(variable: &str) -> Option<String> {
-    let value = env::var(variable).ok().filter(|value| !value.is_empty());
-    if value.is_none() {
-        let thread = std::thread::current();
-        let test = thread.name().unwrap_or("a test");
-        // Not by a macro, since the test runner keeps what those print of a test that passes.
-        let mut stderr = std::io::stderr();
-        let why = format!("{variable} is not set, see tests/vllm/README.md");
-        writeln!(stderr, "SKIPPED {test}: {why}").unwrap();
-    }
+pub(crate) fn given(variable: &str) -> String {
+    let value = env::var(variable).unwrap_or_default();
+    assert!(
+        !value.is_empty(),
+        "{variable} is not set, see tests/vllm/README.md"
+    );
     value
 }
 
