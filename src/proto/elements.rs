@@ -37,8 +37,6 @@ pub(super) fn check(name: &str, bytes: &[u8]) -> Result<(), TooMany> {
     SHAPES.check(name, bytes)
 }
 
-// === impl Shapes ===
-
 impl Shapes {
     fn new(set: &FileDescriptorSet) -> Self {
         let mut messages = HashMap::new();

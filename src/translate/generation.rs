@@ -1,6 +1,7 @@
 //! Generation: a prompt, a chat or raw text is sent; text, reasoning and tool calls come back, whole or in a stream.
 
 mod asked;
+mod checks;
 mod extensions;
 mod fold;
 mod logprobs;

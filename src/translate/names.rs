@@ -8,19 +8,19 @@ use prost_types::{FieldDescriptorProto, field_descriptor_proto::Label};
 
 use crate::proto;
 
-/// The names of one request that are exceptions.
+/// The names of one request that are exceptions; lists of names are separated by spaces.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Names {
     /// The request message of the contract.
     message: &'static str,
     /// vLLM's names of the input, whichever field of the contract holds it.
-    inputs: &'static [&'static str],
+    inputs: &'static str,
     /// vLLM's name, and the contract's.
     renamed: &'static [(&'static str, &'static str)],
     /// Fields that the adapter sets by itself.
-    own: &'static [&'static str],
+    own: &'static str,
     /// Fields that a caller can send through `extra_body_json` alone.
-    untyped: &'static [&'static str],
+    untyped: &'static str,
     /// Words of errors that name no parameter, and the field that they are about (vLLM 0.33).
     told: &'static [(&'static str, &'static str)],
     /// The field that holds chats, which errors about their [`PARTS`] are about.
@@ -43,10 +43,10 @@ pub(crate) struct Fields {
 /// A request without exceptions.
 const PLAIN: Names = Names {
     message: "",
-    inputs: &[],
+    inputs: "",
     renamed: &[],
-    own: &["request_id"],
-    untyped: &[],
+    own: "request_id",
+    untyped: "",
     told: &[],
     chats: None,
     keeps_path: false,
@@ -55,7 +55,7 @@ const PLAIN: Names = Names {
 
 pub(super) const GENERATE: Names = Names {
     message: proto::GenerateRequest::NAME,
-    inputs: &["input_text", "input_tokens", "messages", "prompt"],
+    inputs: "input_text input_tokens messages prompt",
     renamed: &[
         TEMPLATE_KWARGS,
         // Chat's switch cannot be wrong by itself, so the number of tokens is meant.
@@ -66,20 +66,10 @@ pub(super) const GENERATE: Names = Names {
         ("structured_outputs", "structured_output"),
         ("suffix", "completion.suffix"),
     ],
-    own: &["request_id", "stream", "stream_options"],
-    untyped: &[
-        "chat_template",
-        "ec_transfer_params",
-        "extra_args",
-        "kv_transfer_params",
-        "media_io_kwargs",
-        "mm_payload",
-        "mm_processor_kwargs",
-        "prompt_embeds",
-        "return_mm_kwargs",
-        "routed_experts_prompt_start",
-        "vllm_xargs",
-    ],
+    own: "request_id stream stream_options",
+    untyped: "chat_template ec_transfer_params extra_args kv_transfer_params media_io_kwargs \
+        mm_payload mm_processor_kwargs prompt_embeds return_mm_kwargs \
+        routed_experts_prompt_start vllm_xargs",
     chats: Some("messages"),
     keeps_path: true,
     is_optional: false,
@@ -98,9 +88,9 @@ pub(super) const GENERATE_STRUCTURED: Names = Names {
 
 pub(super) const EMBED: Names = Names {
     message: proto::EmbedRequest::NAME,
-    inputs: &["input", "input_text", "input_tokens", "messages"],
+    inputs: "input input_text input_tokens messages",
     renamed: &[TEMPLATE_KWARGS, ("normalize", "use_activation")],
-    own: &["embed_dtype", "encoding_format", "endianness", "request_id"],
+    own: "embed_dtype encoding_format endianness request_id",
     told: &[
         ("dimensions", "dimensions"),
         PRIORITY,
@@ -114,7 +104,7 @@ pub(super) const EMBED: Names = Names {
 
 pub(super) const SCORE: Names = Names {
     message: proto::ScoreRequest::NAME,
-    inputs: &["input_text", "input_tokens"],
+    inputs: "input_text input_tokens",
     renamed: &[
         TEMPLATE_KWARGS,
         TOKENS_PER_DOCUMENT,
@@ -129,9 +119,9 @@ pub(super) const SCORE: Names = Names {
 
 pub(super) const RERANK: Names = Names {
     message: proto::RerankRequest::NAME,
-    inputs: &["documents", "input_text", "input_tokens"],
+    inputs: "documents input_text input_tokens",
     renamed: &[TEMPLATE_KWARGS, TOKENS_PER_DOCUMENT],
-    own: &["request_id", "return_documents"],
+    own: "request_id return_documents",
     told: &[
         ("max_tokens_per_query", "max_tokens_per_query"),
         TOKENS_PER_DOCUMENT,
@@ -142,7 +132,7 @@ pub(super) const RERANK: Names = Names {
 
 pub(super) const TOKENIZE: Names = Names {
     message: proto::TokenizeRequest::NAME,
-    inputs: &["input_text", "input_tokens", "messages", "prompt"],
+    inputs: "input_text input_tokens messages prompt",
     renamed: &[
         TEMPLATE_KWARGS,
         ("return_token_strs", "return_token_strings"),
@@ -154,13 +144,13 @@ pub(super) const TOKENIZE: Names = Names {
 
 pub(super) const DETOKENIZE: Names = Names {
     message: proto::DetokenizeRequest::NAME,
-    inputs: &["tokens"],
+    inputs: "tokens",
     ..PLAIN
 };
 
 pub(super) const TRANSCRIBE: Names = Names {
     message: proto::TranscribeRequest::NAME,
-    inputs: &["audio_filesize_mb", "file"],
+    inputs: "audio_filesize_mb file",
     renamed: &[
         ("max_completion_tokens", "max_tokens"),
         ("n", "beams"),
@@ -168,13 +158,7 @@ pub(super) const TRANSCRIBE: Names = Names {
         ("timestamp_granularities[]", "timestamps"),
         ("to_language", "target_language"),
     ],
-    own: &[
-        "request_id",
-        "response_format",
-        "stream",
-        "stream_continuous_usage_stats",
-        "stream_include_usage",
-    ],
+    own: "request_id response_format stream stream_continuous_usage_stats stream_include_usage",
     told: &[
         ("audio file", "audio"),
         ("file size", "audio"),
@@ -197,24 +181,14 @@ const TOKENS_PER_DOCUMENT: (&str, &str) = ("max_tokens_per_doc", "max_tokens_per
 const PRIORITY: (&str, &str) = ("Priority scheduling", "priority");
 
 /// Names of what is in a chat; the errors do not say where.
-const PARTS: &[&str] = &[
-    "audio",
-    "audio_url",
-    "image",
-    "image_url",
-    "multi_modal_uuids",
-    "tool_calls",
-    "type",
-    "url",
-    "video",
-    "video_url",
-];
+const PARTS: &str =
+    "audio audio_url image image_url multi_modal_uuids tool_calls type url video video_url";
 
 impl Names {
     /// Whether a member of `extra_body_json` would stand for a typed field or for one that the adapter sets.
     pub(super) fn has(&self, name: &str) -> bool {
-        self.inputs.contains(&name)
-            || self.own.contains(&name)
+        has_word(self.inputs, name)
+            || has_word(self.own, name)
             || self.renamed(name).is_some()
             || field(self.message, name).is_some()
     }
@@ -242,16 +216,16 @@ impl Fields {
     /// `None` where the adapter itself made that field, and for names that the contract does not know.
     pub(crate) fn path(&self, param: &str) -> Option<String> {
         let (name, rest) = steps(param);
-        if self.names.inputs.contains(&name) {
+        if has_word(self.names.inputs, name) {
             return Some(self.input_path(rest));
         }
-        if let Some(chats) = self.names.chats.filter(|_| PARTS.contains(&name)) {
+        if let Some(chats) = self.names.chats.filter(|_| has_word(PARTS, name)) {
             return (self.input == chats).then(|| chats.to_owned());
         }
         if let Some(ours) = self.names.renamed(name) {
             return Some(ours.to_owned());
         }
-        if self.names.untyped.contains(&name) {
+        if has_word(self.names.untyped, name) {
             return Some("extra_body_json".to_owned());
         }
         let field = field(self.names.message, name)?;
@@ -267,7 +241,7 @@ impl Fields {
 
     /// Whether the adapter itself made the field that vLLM calls `param`, so that no caller can correct it.
     pub(crate) fn is_own(&self, param: &str) -> bool {
-        self.names.own.contains(&steps(param).0)
+        has_word(self.names.own, steps(param).0)
     }
 
     /// Whether a router without the route means that the model cannot do it.
@@ -300,6 +274,10 @@ impl Default for Fields {
     fn default() -> Self {
         Self::new(&GENERATE, "prompt")
     }
+}
+
+fn has_word(words: &str, name: &str) -> bool {
+    words.split_whitespace().any(|word| word == name)
 }
 
 /// The first step of a path and the rest, as `input` and `3` of `body.input.3`.

@@ -13,14 +13,8 @@ pub(in crate::translate) enum Kind {
     Video,
 }
 
-/// The format of a file, by its first bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Format {
-    /// One kind of media only.
-    Of(Kind, &'static str),
-    /// A container of sound or video, by its subtype; the kind is the usual one.
-    Container(Kind, &'static str),
-}
+/// Formats that hold sound or video.
+const CONTAINERS: [&str; 3] = ["mp4", "ogg", "webm"];
 
 /// A media type as a caller gave it; `None` where it is empty.
 pub(in crate::translate) fn checked(media_type: String) -> Result<Option<String>, InvalidRequest> {
@@ -56,16 +50,13 @@ pub(in crate::translate) fn read(
     data: &[u8],
     wanted: Option<Kind>,
 ) -> Result<String, InvalidRequest> {
-    let Some(format) = format(data) else {
+    let Some((kind, subtype)) = format(data) else {
         let description = "is required: the first bytes are of no known type";
         return Err(InvalidRequest::new("media_type", description));
     };
-    let (kind, subtype) = match (format, wanted) {
-        (Format::Of(kind, subtype), _) => (kind, subtype),
-        (Format::Container(_, subtype), Some(wanted @ (Kind::Audio | Kind::Video))) => {
-            (wanted, subtype)
-        }
-        (Format::Container(kind, subtype), Some(Kind::Image) | None) => (kind, subtype),
+    let kind = match wanted {
+        Some(wanted @ (Kind::Audio | Kind::Video)) if CONTAINERS.contains(&subtype) => wanted,
+        _ => kind,
     };
     if wanted.is_some_and(|wanted| wanted != kind) {
         let description = format!("the bytes are {}/{subtype}", word(kind));
@@ -82,48 +73,49 @@ fn word(kind: Kind) -> &'static str {
     }
 }
 
-fn format(data: &[u8]) -> Option<Format> {
+/// The kind and the subtype of a file, by its first bytes; of a container, the usual kind.
+fn format(data: &[u8]) -> Option<(Kind, &'static str)> {
     use Kind::{Audio, Image, Video};
 
     let format = match data {
-        [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1A, b'\n', ..] => Format::Of(Image, "png"),
-        [0xFF, 0xD8, 0xFF, ..] => Format::Of(Image, "jpeg"),
-        [b'G', b'I', b'F', b'8', b'7' | b'9', b'a', ..] => Format::Of(Image, "gif"),
-        [b'B', b'M', ..] => Format::Of(Image, "bmp"),
-        [b'I', b'I', b'*', 0, ..] | [b'M', b'M', 0, b'*', ..] => Format::Of(Image, "tiff"),
+        [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1A, b'\n', ..] => (Image, "png"),
+        [0xFF, 0xD8, 0xFF, ..] => (Image, "jpeg"),
+        [b'G', b'I', b'F', b'8', b'7' | b'9', b'a', ..] => (Image, "gif"),
+        [b'B', b'M', ..] => (Image, "bmp"),
+        [b'I', b'I', b'*', 0, ..] | [b'M', b'M', 0, b'*', ..] => (Image, "tiff"),
         [b'R', b'I', b'F', b'F', _, _, _, _, form @ ..] => return riff(form),
-        [b'f', b'L', b'a', b'C', ..] => Format::Of(Audio, "flac"),
-        [b'I', b'D', b'3', ..] => Format::Of(Audio, "mpeg"),
+        [b'f', b'L', b'a', b'C', ..] => (Audio, "flac"),
+        [b'I', b'D', b'3', ..] => (Audio, "mpeg"),
         // The sync word of a frame; layer 0 is AAC in ADTS, the others are MPEG audio.
-        [0xFF, second, ..] if second & 0xF6 == 0xF0 => Format::Of(Audio, "aac"),
-        [0xFF, second, ..] if second & 0xE0 == 0xE0 => Format::Of(Audio, "mpeg"),
-        [b'O', b'g', b'g', b'S', ..] => Format::Container(Audio, "ogg"),
+        [0xFF, second, ..] if second & 0xF6 == 0xF0 => (Audio, "aac"),
+        [0xFF, second, ..] if second & 0xE0 == 0xE0 => (Audio, "mpeg"),
+        [b'O', b'g', b'g', b'S', ..] => (Audio, "ogg"),
         [_, _, _, _, b'f', b't', b'y', b'p', brand @ ..] => return iso(brand),
         // EBML: WebM, or the Matroska that it is a part of.
-        [0x1A, 0x45, 0xDF, 0xA3, ..] => Format::Container(Video, "webm"),
-        [0, 0, 1, 0xBA | 0xB3, ..] => Format::Of(Video, "mpeg"),
+        [0x1A, 0x45, 0xDF, 0xA3, ..] => (Video, "webm"),
+        [0, 0, 1, 0xBA | 0xB3, ..] => (Video, "mpeg"),
         _ => return None,
     };
     Some(format)
 }
 
-fn riff(form: &[u8]) -> Option<Format> {
+fn riff(form: &[u8]) -> Option<(Kind, &'static str)> {
     match form {
-        [b'W', b'E', b'B', b'P', ..] => Some(Format::Of(Kind::Image, "webp")),
-        [b'W', b'A', b'V', b'E', ..] => Some(Format::Of(Kind::Audio, "wav")),
-        [b'A', b'V', b'I', b' ', ..] => Some(Format::Of(Kind::Video, "x-msvideo")),
+        [b'W', b'E', b'B', b'P', ..] => Some((Kind::Image, "webp")),
+        [b'W', b'A', b'V', b'E', ..] => Some((Kind::Audio, "wav")),
+        [b'A', b'V', b'I', b' ', ..] => Some((Kind::Video, "x-msvideo")),
         _ => None,
     }
 }
 
 /// The family of MP4, by its major brand.
-fn iso(brand: &[u8]) -> Option<Format> {
+fn iso(brand: &[u8]) -> Option<(Kind, &'static str)> {
     match brand {
-        [b'a', b'v', b'i', b'f' | b's', ..] => Some(Format::Of(Kind::Image, "avif")),
-        [b'h', b'e', b'i', b'c' | b'x', ..] => Some(Format::Of(Kind::Image, "heic")),
-        [b'M', b'4', b'A' | b'B', b' ', ..] => Some(Format::Container(Kind::Audio, "mp4")),
-        [b'q', b't', b' ', b' ', ..] => Some(Format::Of(Kind::Video, "quicktime")),
-        [_, _, _, _, ..] => Some(Format::Container(Kind::Video, "mp4")),
+        [b'a', b'v', b'i', b'f' | b's', ..] => Some((Kind::Image, "avif")),
+        [b'h', b'e', b'i', b'c' | b'x', ..] => Some((Kind::Image, "heic")),
+        [b'M', b'4', b'A' | b'B', b' ', ..] => Some((Kind::Audio, "mp4")),
+        [b'q', b't', b' ', b' ', ..] => Some((Kind::Video, "quicktime")),
+        [_, _, _, _, ..] => Some((Kind::Video, "mp4")),
         _ => None,
     }
 }

@@ -1,7 +1,11 @@
 //! Log probabilities: one shape for chat and for completions, whose JSON differs.
 
+use std::vec;
+
+use indexmap::IndexMap;
+
 use crate::{
-    openai::logprobs::{Entries, Logprobs, PromptLogprob, PromptLogprobs, TokenLogprob},
+    openai::logprobs::{Logprobs, PromptLogprob, PromptLogprobs, TokenLogprob},
     proto,
     translate::invalid::InvalidAnswer,
 };
@@ -20,14 +24,14 @@ pub(super) fn token_logprobs(
     let Some(tokens) = logprobs.tokens else {
         return Ok(Vec::new());
     };
-    let mut values = Column::new(logprobs.token_logprobs, tokens.len())?;
-    let mut tops = Column::new(logprobs.top_logprobs, tokens.len())?;
-    let mut offsets = Column::new(logprobs.text_offset, tokens.len())?;
+    let mut values = column(logprobs.token_logprobs, tokens.len())?;
+    let mut tops = column(logprobs.top_logprobs, tokens.len())?;
+    let mut offsets = column(logprobs.text_offset, tokens.len())?;
     let entry = |token| {
         let (token, token_id) = token_or_id(token, asked);
         // vLLM 0.33 lists the token itself here even where no others were asked for; in a chat it lists none then.
         let top = tops.next().flatten().filter(|_| asked.top_logprobs);
-        let top = top.map_or_else(Vec::new, |Entries(top)| top).into_iter();
+        let top = top.into_iter().flatten();
         let top = top.map(|(token, logprob)| self::top(token, Some(logprob), None, asked));
         proto::TokenLogprob {
             token,
@@ -43,39 +47,26 @@ pub(super) fn token_logprobs(
 
 /// One entry a token of the prompt.
 pub(super) fn prompt_logprobs(logprobs: PromptLogprobs) -> Vec<proto::PromptTokenLogprobs> {
-    let place = |candidates: Option<Entries<i32, PromptLogprob>>| {
-        let candidates = candidates.map_or_else(Vec::new, |Entries(candidates)| candidates);
-        let candidate = |(token_id, candidate): (i32, PromptLogprob)| proto::PromptLogprob {
-            token_id: Some(token_id),
-            token: candidate.decoded_token.unwrap_or_default(),
-            logprob: Some(candidate.logprob),
-            rank: candidate.rank,
-        };
-        proto::PromptTokenLogprobs {
-            candidates: candidates.into_iter().map(candidate).collect(),
-        }
+    let candidate = |(token_id, candidate): (i32, PromptLogprob)| proto::PromptLogprob {
+        token_id: Some(token_id),
+        token: candidate.decoded_token.unwrap_or_default(),
+        logprob: Some(candidate.logprob),
+        rank: candidate.rank,
+    };
+    let place = |candidates: Option<IndexMap<i32, PromptLogprob>>| proto::PromptTokenLogprobs {
+        candidates: candidates.into_iter().flatten().map(candidate).collect(),
     };
     logprobs.into_iter().map(place).collect()
 }
 
-/// A list parallel to the list of tokens: absent, or of the same length.
-struct Column<T>(std::vec::IntoIter<T>);
-
-impl<T> Column<T> {
-    fn new(list: Option<Vec<T>>, tokens: usize) -> Result<Self, InvalidAnswer> {
-        let list = list.unwrap_or_default();
-        if list.is_empty() || list.len() == tokens {
-            Ok(Self(list.into_iter()))
-        } else {
-            Err(InvalidAnswer::Malformed(
-                "lists of log probabilities differ in length",
-            ))
-        }
+/// A list parallel to that of the tokens: absent, or of the same length.
+fn column<T>(list: Option<Vec<T>>, n_tokens: usize) -> Result<vec::IntoIter<T>, InvalidAnswer> {
+    let list = list.unwrap_or_default();
+    if !list.is_empty() && list.len() != n_tokens {
+        let what = "lists of log probabilities that differ in length";
+        return Err(InvalidAnswer::Malformed(what));
     }
-
-    fn next(&mut self) -> Option<T> {
-        self.0.next()
-    }
+    Ok(list.into_iter())
 }
 
 fn chat_token(token: TokenLogprob, asked: &Asked) -> proto::TokenLogprob {
