@@ -1,55 +1,49 @@
 //! A simulated vLLM inside the process, to try the adapter without a GPU.
 //!
-//! It listens on a loopback port and speaks the HTTP of vLLM 0.32 as a real one was recorded: routes, JSON,
-//! server-sent events token by token, and error bodies. What it says comes from a small script and not from a model.
-//! It shares no code with the serving path, so that a mistake there cannot hide itself here.
+//! It answers as vLLM 0.32 does: the same routes, JSON, server-sent events and error bodies. The answers come from a
+//! small script in place of a model. It shares no code with the serving path, so a mistake there cannot hide itself
+//! here. The clients' tests and the load benchmark use it too.
 
 mod answer;
-mod body;
-mod chat;
-mod chunk;
-mod error;
-mod fields;
-mod limits;
-mod logprobs;
+mod fault;
 mod request;
-mod routes;
 mod schema;
 mod script;
-mod text;
+mod server;
 mod wire;
 
-use std::{convert::Infallible, io, net::SocketAddr, time::Duration};
+use std::{convert::Infallible, io, net::SocketAddr, sync::Arc};
 
 use tokio::{net::TcpListener, task::JoinSet};
 use url::Url;
 
-/// The one model that the simulated vLLM serves.
-pub const MODEL: &str = "demo";
-
-/// Pause after a failed accept, as when file descriptors run out, so that the loop does not spin.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+pub use self::server::{MODEL, Settings};
 
 /// A simulated vLLM that holds its port but does not answer yet.
 #[derive(Debug)]
 pub struct Upstream {
     listener: TcpListener,
     base_url: Url,
+    server: Arc<server::Server>,
 }
 
 // === impl Upstream ===
 
 impl Upstream {
-    /// Takes a free port of the loopback interface.
+    /// Listens on an address; port 0 is any free port.
     ///
     /// # Errors
     ///
-    /// The loopback interface has no port to give.
-    pub async fn bind() -> io::Result<Self> {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+    /// The address cannot be bound.
+    pub async fn bind(address: SocketAddr, settings: Settings) -> io::Result<Self> {
+        let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
         let base_url = Url::parse(&format!("http://{address}/v1")).map_err(io::Error::other)?;
-        Ok(Self { listener, base_url })
+        Ok(Self {
+            listener,
+            base_url,
+            server: Arc::new(server::Server::new(settings)),
+        })
     }
 
     /// The base URL as the OpenAI SDK takes it, with the `/v1`.
@@ -57,19 +51,17 @@ impl Upstream {
         self.base_url.clone()
     }
 
-    /// Answers for as long as it is polled; dropping it closes every connection.
-    pub async fn run(self) -> Infallible {
+    /// Answers until it can accept no more; dropping it closes every connection.
+    ///
+    /// # Errors
+    ///
+    /// Accepting has failed, as when file descriptors run out.
+    pub async fn run(self) -> io::Result<Infallible> {
         let mut connections = JoinSet::new();
         loop {
-            tokio::select! {
-                accepted = self.listener.accept() => match accepted {
-                    Ok((stream, _address)) => {
-                        connections.spawn(routes::serve(stream));
-                    }
-                    Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
-                },
-                Some(_ended) = connections.join_next() => {}
-            }
+            let (stream, _address) = self.listener.accept().await?;
+            connections.spawn(Arc::clone(&self.server).serve(stream));
+            while connections.try_join_next().is_some() {}
         }
     }
 }
@@ -78,26 +70,20 @@ impl Upstream {
 ///
 /// An adapter that listens on every interface is called through the loopback one.
 pub fn grpcurl_lines(listen: SocketAddr) -> String {
-    let port = listen.port();
-    let target = if listen.ip().is_unspecified() {
-        format!("localhost:{port}")
-    } else {
-        listen.to_string()
-    };
-    let call = |request: &str, method: &str| {
-        format!(
-            "grpcurl -plaintext -d '{request}' {target} vllm_adapter.v1.GenerationService/{method}\n"
-        )
+    let target = match listen.ip().is_unspecified() {
+        true => format!("localhost:{}", listen.port()),
+        false => listen.to_string(),
     };
     [
-        call(r#"{"prompt":"Hello!"}"#, "Generate"),
-        call(r#"{"prompt":"Count to ten."}"#, "StreamGenerate"),
-        call(r#"{"prompt":"Think about 2+2."}"#, "StreamGenerate"),
-        call(
-            r#"{"prompt":"Weather in Paris?","tools":[{"name":"get_weather","parameters_json":"{\"type\":\"object\",\"properties\":{\"city\":{\"type\":\"string\"}}}"}]}"#,
-            "StreamGenerate",
-        ),
+        ("Generate", r#"{"prompt":"Hello!"}"#),
+        ("StreamGenerate", r#"{"prompt":"Count to ten."}"#),
+        ("StreamGenerate", r#"{"prompt":"Think about 2+2."}"#),
+        ("StreamGenerate", r#"{"prompt":"Weather in Paris?","tools":[{"name":"get_weather","parameters_json":"{\"type\":\"object\",\"properties\":{\"city\":{\"type\":\"string\"}}}"}]}"#),
     ]
+    .map(|(method, request)| {
+        let method = format!("vllm_adapter.v1.GenerationService/{method}");
+        format!("grpcurl -plaintext -d '{request}' {target} {method}\n")
+    })
     .concat()
 }
 
@@ -115,16 +101,6 @@ mod tests {
         ] {
             let lines = grpcurl_lines(listen.parse().unwrap());
             assert!(lines.lines().all(|line| line.contains(target)), "{lines}");
-            assert!(lines.contains("GenerationService/Generate\n"));
-            assert!(lines.contains("GenerationService/StreamGenerate\n"));
         }
-    }
-
-    #[tokio::test]
-    async fn every_upstream_takes_a_port_of_its_own() {
-        let one = Upstream::bind().await.unwrap();
-        let other = Upstream::bind().await.unwrap();
-        assert_ne!(one.base_url(), other.base_url());
-        assert_eq!(one.base_url().path(), "/v1");
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{
     error::Error,
+    fmt,
     io::{self, Write},
     net::SocketAddr,
     process::ExitCode,
@@ -91,9 +92,12 @@ async fn serve(mut config: Config, command: Option<Command>) -> Result<(), Box<d
     let address = listener.local_addr()?;
     let demo = match command {
         Some(Command::Demo) => {
-            let upstream = demo::Upstream::bind().await?;
+            let upstream =
+                demo::Upstream::bind(([127, 0, 0, 1], 0).into(), demo::Settings::default()).await?;
             config.upstream.base_url = upstream.base_url();
-            say_how_to_call(address)?;
+            // Nobody depends on a demo, so that Ctrl-C ends it at once.
+            (config.server.drain_delay, config.server.drain_timeout) = Default::default();
+            say_how_to_call(address, &config.upstream.base_url)?;
             Some(upstream)
         }
         None => None,
@@ -109,7 +113,7 @@ async fn serve(mut config: Config, command: Option<Command>) -> Result<(), Box<d
         None => served.await?,
         Some(upstream) => tokio::select! {
             served = served => served?,
-            never = upstream.run() => match never {},
+            ended = upstream.run() => match ended? {},
         },
     }
     Ok(())
@@ -153,12 +157,12 @@ fn raise_descriptor_limit() {
     }
 }
 
-/// Prints what to type next, ready to paste.
-fn say_how_to_call(address: SocketAddr) -> io::Result<()> {
+/// Prints the calls to try, ready to paste.
+fn say_how_to_call(address: SocketAddr, upstream: &impl fmt::Display) -> io::Result<()> {
     let lines = demo::grpcurl_lines(address);
     writeln!(
         io::stdout(),
-        "In another terminal:\n\n{lines}\nCtrl-C ends it."
+        "The simulated vLLM is at {upstream}. In another terminal:\n\n{lines}\nCtrl-C ends it."
     )
 }
 

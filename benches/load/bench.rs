@@ -19,7 +19,7 @@ use crate::{
     client::{Client, Clients},
     figure::median,
     measure::Effort,
-    plan::{ENDLESS, Pace, Plan},
+    plan::{ENDLESS, Pace},
     server::{Kind, Launch, Server},
 };
 
@@ -45,6 +45,7 @@ pub(crate) struct Bench {
     /// `None` for [`Kind::Direct`]. Dropped first, since it depends on the simulated vLLM.
     server: Option<Server>,
     vllm: Server,
+    pace: Pace,
 }
 
 /// Streams or calls that go on until dropped.
@@ -63,10 +64,15 @@ pub(crate) struct Load {
 // === impl Bench ===
 
 impl Bench {
-    pub(crate) fn start(kind: Kind, launch: &Launch) -> Result<Self> {
-        let vllm = Server::vllm()?;
+    pub(crate) fn start(kind: Kind, launch: &Launch, pace: Pace) -> Result<Self> {
+        let vllm = Server::vllm(pace)?;
         let server = Server::start(kind, vllm.address(), launch)?;
-        Ok(Self { kind, server, vllm })
+        Ok(Self {
+            kind,
+            server,
+            vllm,
+            pace,
+        })
     }
 
     async fn connect(&self, connections: usize) -> Result<Clients> {
@@ -78,24 +84,21 @@ impl Bench {
     pub(crate) fn check(&self) -> Result<()> {
         callers_runtime()?.block_on(async {
             let mut client = self.connect(1).await?.client(0).await?;
-            let plan = Plan {
-                pace: Pace::BATCHED,
-                tokens: 100,
-            };
-            let chunks = client.stream(plan, |_chunks| ()).await?;
-            if chunks != 100 {
-                return Err(format!("{chunks} chunks came in place of 100").into());
+            let tokens = if self.pace == Pace::IDLE { 1 } else { 20 };
+            let chunks = client.stream(tokens, |_chunks| ()).await?;
+            if chunks != u64::from(tokens) {
+                return Err(format!("{chunks} chunks came in place of {tokens}").into());
             }
-            client.unary(plan).await
+            client.unary().await
         })
     }
 
     /// Endless streams, all at once.
-    pub(crate) fn streams(&self, pace: Pace, count: usize, effort: &Effort) -> Result<Load> {
+    pub(crate) fn streams(&self, count: usize, effort: &Effort) -> Result<Load> {
         let runtime = callers_runtime()?;
         runtime.block_on(async {
             let tally = Arc::new(Tally::default());
-            let mut callers = self.open(pace, count, &tally).await?;
+            let mut callers = self.open(count, &tally).await?;
             self.window(effort, &mut callers, &tally).await
         })
     }
@@ -112,7 +115,7 @@ impl Bench {
                 let tally = Arc::clone(&tally);
                 callers.spawn(async move {
                     loop {
-                        client.unary(Plan::SHORT).await?;
+                        client.unary().await?;
                         tally.chunks.fetch_add(1, Relaxed);
                     }
                 });
@@ -153,7 +156,7 @@ impl Bench {
         callers_runtime()?.block_on(async {
             let tally = Arc::new(Tally::default());
             let before = server.resident()?;
-            let callers = self.open(Pace::IDLE, count, &tally).await?;
+            let callers = self.open(count, &tally).await?;
             // What the last answers left on the way to being freed.
             sleep(Duration::from_millis(200)).await;
             let after = server.resident()?;
@@ -163,14 +166,14 @@ impl Bench {
     }
 
     /// Opens streams that do not end, until each has got content.
-    async fn open(&self, pace: Pace, count: usize, tally: &Arc<Tally>) -> Result<Callers> {
+    async fn open(&self, count: usize, tally: &Arc<Tally>) -> Result<Callers> {
         let clients = self.connect(CONNECTIONS).await?;
         let mut callers = Callers::new();
         let start = Instant::now();
         for number in 0..count {
             tokio::time::sleep_until(start + OPENING * number as u32).await;
             let client = clients.client(number).await?;
-            callers.spawn(endless(client, pace, Arc::clone(tally)));
+            callers.spawn(endless(client, Arc::clone(tally)));
         }
         while tally.started.load(Relaxed) < count as u64 {
             fail_early(&mut callers)?;
@@ -210,11 +213,7 @@ fn callers_runtime() -> Result<Runtime> {
     Ok(runtime)
 }
 
-async fn endless(mut client: Client, pace: Pace, tally: Arc<Tally>) -> Result<()> {
-    let plan = Plan {
-        pace,
-        tokens: ENDLESS,
-    };
+async fn endless(mut client: Client, tally: Arc<Tally>) -> Result<()> {
     let mut has_started = false;
     let seen = |chunks| {
         tally.chunks.fetch_add(chunks, Relaxed);
@@ -223,7 +222,7 @@ async fn endless(mut client: Client, pace: Pace, tally: Arc<Tally>) -> Result<()
             tally.started.fetch_add(1, Relaxed);
         }
     };
-    client.stream(plan, seen).await?;
+    client.stream(ENDLESS, seen).await?;
     Err("an endless stream ended".into())
 }
 
@@ -232,7 +231,7 @@ async fn first_content(client: &mut Client) -> Result<f64> {
     let start = Instant::now();
     let mut first = None;
     client
-        .stream(Plan::SHORT, |_chunks| first = Some(start.elapsed()))
+        .stream(1, |_chunks| first = Some(start.elapsed()))
         .await?;
     let first = first.ok_or("a stream without content")?;
     Ok(first.as_secs_f64() * 1e6)

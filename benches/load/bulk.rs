@@ -138,7 +138,7 @@ impl Stream for Responses {
 impl Bulk {
     async fn post(&self, request: &GenerateRequest, options: &str) -> io::Result<Answer> {
         let body = format!(
-            r#"{{"model":"{}","messages":[{{"role":"user","content":"{}"}}],"max_tokens":{}{options}}}"#,
+            r#"{{"model":"{}","messages":[{{"role":"user","content":"{}"}}],"ignore_eos":true,"max_tokens":{}{options}}}"#,
             request.model,
             request.prompt,
             request.max_tokens(),

@@ -6,7 +6,6 @@ use crate::{
     Result,
     grpc_client::GrpcClient,
     http_client::HttpClient,
-    plan::Plan,
     server::{Kind, Protocol},
 };
 
@@ -26,20 +25,20 @@ pub(crate) struct Clients {
 // === impl Client ===
 
 impl Client {
-    /// Reads a whole stream, and tells of content chunks as they come.
+    /// Reads a whole stream of as many tokens, and reports content chunks as they come.
     ///
     /// Returns how many came; a stream that does not end as it should is an error.
-    pub(crate) async fn stream(&mut self, plan: Plan, seen: impl FnMut(u64)) -> Result<u64> {
+    pub(crate) async fn stream(&mut self, tokens: u32, seen: impl FnMut(u64)) -> Result<u64> {
         match self {
-            Self::Http(client) => client.stream(plan, seen).await,
-            Self::Grpc(client) => client.stream(plan, seen).await,
+            Self::Http(client) => client.stream(tokens, seen).await,
+            Self::Grpc(client) => client.stream(tokens, seen).await,
         }
     }
 
-    pub(crate) async fn unary(&mut self, plan: Plan) -> Result<()> {
+    pub(crate) async fn unary(&mut self) -> Result<()> {
         match self {
-            Self::Http(client) => client.unary(plan).await,
-            Self::Grpc(client) => client.unary(plan).await,
+            Self::Http(client) => client.unary().await,
+            Self::Grpc(client) => client.unary().await,
         }
     }
 }

@@ -12,7 +12,7 @@ use vllm_grpc_adapter::proto::{
 use crate::{
     Result,
     http_client::CONTENT_MARK,
-    plan::{Plan, TOKEN},
+    plan::{MODEL, PROMPT, TOKEN},
 };
 
 /// Of a connection. h2 closes one whose small frames lie unread for more than half of this, and frames here are small.
@@ -54,8 +54,8 @@ impl GrpcClient {
         })
     }
 
-    pub(crate) async fn stream(&mut self, plan: Plan, mut seen: impl FnMut(u64)) -> Result<u64> {
-        let call = self.client.stream_generate(request(plan));
+    pub(crate) async fn stream(&mut self, tokens: u32, mut seen: impl FnMut(u64)) -> Result<u64> {
+        let call = self.client.stream_generate(request(tokens));
         let mut responses = call.await?.into_inner();
         let mut total = 0;
         while let Some(response) = responses.message().await? {
@@ -71,14 +71,14 @@ impl GrpcClient {
         Ok(total)
     }
 
-    pub(crate) async fn unary(&mut self, plan: Plan) -> Result<()> {
-        let response = self.client.generate(request(plan)).await?.into_inner();
+    pub(crate) async fn unary(&mut self) -> Result<()> {
+        let response = self.client.generate(request(1)).await?.into_inner();
         let message = response
             .choices
             .into_iter()
             .next()
             .and_then(|it| it.message);
-        match message.is_some_and(|message| message.content.contains("How can I help you today?")) {
+        match message.is_some_and(|message| message.content.contains(TOKEN)) {
             true => Ok(()),
             false => Err("the answer lacks its text".into()),
         }
@@ -96,11 +96,12 @@ impl Unit {
     }
 }
 
-fn request(plan: Plan) -> GenerateRequest {
+fn request(tokens: u32) -> GenerateRequest {
     GenerateRequest {
-        model: plan.pace.to_string(),
-        prompt: "Hello!".to_owned(),
-        max_tokens: i32::try_from(plan.tokens).ok(),
+        model: MODEL.to_owned(),
+        prompt: PROMPT.to_owned(),
+        max_tokens: i32::try_from(tokens).ok(),
+        ignore_eos: Some(true),
         ..GenerateRequest::default()
     }
 }

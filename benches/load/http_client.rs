@@ -11,10 +11,13 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::{Result, plan::Plan};
+use crate::{
+    Result,
+    plan::{MODEL, PROMPT},
+};
 
-/// In every content chunk, once, and in no other.
-pub(crate) const CONTENT_MARK: &[u8] = br#""delta":{"content":""#;
+/// In every content chunk, once, and in no other: [`TOKEN`](crate::plan::TOKEN) begins with a space.
+pub(crate) const CONTENT_MARK: &[u8] = br#""delta":{"content":" "#;
 
 /// What ends a body in chunked transfer coding.
 const END: &[u8] = b"\r\n0\r\n\r\n";
@@ -42,8 +45,8 @@ impl HttpClient {
         })
     }
 
-    pub(crate) async fn stream(&mut self, plan: Plan, mut seen: impl FnMut(u64)) -> Result<u64> {
-        self.send(plan, true).await?;
+    pub(crate) async fn stream(&mut self, tokens: u32, mut seen: impl FnMut(u64)) -> Result<u64> {
+        self.send(tokens, true).await?;
         let mut total = 0;
         // Bytes at the front of the buffer that may be the start of a mark, or of the end.
         let mut kept = 0;
@@ -67,8 +70,8 @@ impl HttpClient {
         }
     }
 
-    pub(crate) async fn unary(&mut self, plan: Plan) -> Result<()> {
-        self.send(plan, false).await?;
+    pub(crate) async fn unary(&mut self) -> Result<()> {
+        self.send(1, false).await?;
         let mut filled = 0;
         loop {
             let read = self.socket.read(&mut self.buffer[filled..]).await?;
@@ -83,15 +86,14 @@ impl HttpClient {
         }
     }
 
-    async fn send(&mut self, plan: Plan, stream: bool) -> Result<()> {
-        let Plan { pace, tokens } = plan;
+    async fn send(&mut self, tokens: u32, stream: bool) -> Result<()> {
         let options = if stream {
             r#","stream":true,"stream_options":{"include_usage":true}"#
         } else {
             ""
         };
         let body = format!(
-            r#"{{"model":"{pace}","messages":[{{"role":"user","content":"Hello!"}}],"max_tokens":{tokens}{options}}}"#
+            r#"{{"model":"{MODEL}","messages":[{{"role":"user","content":"{PROMPT}"}}],"ignore_eos":true,"max_tokens":{tokens}{options}}}"#
         );
         let request = format!(
             "POST /v1/chat/completions HTTP/1.1\r\nhost: vllm\r\ncontent-type: application/json\r\n\

@@ -14,7 +14,7 @@ use tokio::{runtime::Builder, task::JoinSet, time::sleep};
 use crate::{
     Result,
     client::{Client, Clients},
-    plan::{Pace, Plan},
+    plan::Pace,
     report,
     server::{Kind, Launch, Server},
 };
@@ -113,7 +113,11 @@ fn callgrind(profile: &Path) -> Vec<String> {
 
 /// Serves callers to their end.
 fn serve(kind: Kind, work: Work, length: u32, launch: &Launch) -> Result<()> {
-    let vllm = Server::vllm()?;
+    let pace = match work {
+        Work::Stream(pace) => pace,
+        Work::UnaryCalls => Pace::FLAT,
+    };
+    let vllm = Server::vllm(pace)?;
     let mut server =
         Server::start(kind, vllm.address(), launch)?.ok_or("there is no server to count")?;
     let runtime = Builder::new_current_thread().enable_all().build()?;
@@ -135,17 +139,16 @@ fn serve(kind: Kind, work: Work, length: u32, launch: &Launch) -> Result<()> {
 
 async fn call(mut client: Client, work: Work, length: u32) -> Result<()> {
     match work {
-        Work::Stream(pace) => {
-            let tokens = length;
-            let chunks = client.stream(Plan { pace, tokens }, |_chunks| ()).await?;
-            match chunks == u64::from(tokens) {
+        Work::Stream(_pace) => {
+            let chunks = client.stream(length, |_chunks| ()).await?;
+            match chunks == u64::from(length) {
                 true => Ok(()),
                 false => Err("a stream is not whole".into()),
             }
         }
         Work::UnaryCalls => {
             for _ in 0..length {
-                client.unary(Plan::SHORT).await?;
+                client.unary().await?;
             }
             Ok(())
         }

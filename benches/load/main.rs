@@ -32,6 +32,7 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     process::{Command, ExitCode},
+    time::Duration,
 };
 
 use clap::{Parser, Subcommand};
@@ -39,6 +40,7 @@ use clap::{Parser, Subcommand};
 use crate::{
     figure::Figures,
     measure::{Effort, Scenario},
+    plan::Pace,
     server::{Kind, Launch},
 };
 
@@ -79,7 +81,13 @@ struct Args {
 enum Role {
     /// The simulated vLLM.
     #[command(hide = true)]
-    Vllm { listen: SocketAddr },
+    Vllm {
+        listen: SocketAddr,
+        /// Events a write.
+        burst: u32,
+        /// Between writes, in milliseconds.
+        pause: u64,
+    },
     /// The plain adapter to compare with.
     #[command(hide = true)]
     Naive {
@@ -107,7 +115,14 @@ fn main() -> ExitCode {
 
 fn run(args: &Args) -> Result<ExitCode> {
     match args.role {
-        Some(Role::Vllm { listen }) => vllm::serve(listen)?,
+        Some(Role::Vllm {
+            listen,
+            burst,
+            pause,
+        }) => {
+            let pause = Duration::from_millis(pause);
+            vllm::serve(listen, Pace { burst, pause })?;
+        }
         Some(Role::Naive { listen, upstream }) => naive::serve(listen, upstream)?,
         Some(Role::Bulk { listen, upstream }) => bulk::serve(listen, upstream)?,
         None if machine::open_files()? < OPEN_FILES => return with_more_files(),

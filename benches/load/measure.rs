@@ -55,22 +55,28 @@ pub(crate) fn run(
     launch: &Launch,
     effort: &Effort,
 ) -> Result<Vec<(Figure, f64)>> {
-    let bench = Bench::start(kind, launch)?;
+    let pace = match scenario {
+        Scenario::Batched => Pace::BATCHED,
+        Scenario::Paced => Pace::PACED,
+        Scenario::Idle => Pace::IDLE,
+        Scenario::Flat | Scenario::Unary | Scenario::FirstToken => Pace::FLAT,
+    };
+    let bench = Bench::start(kind, launch, pace)?;
     bench.check()?;
     let samples = match scenario {
         Scenario::Flat => {
-            let load = bench.streams(Pace::FLAT, FEW, effort)?;
+            let load = bench.streams(FEW, effort)?;
             vec![(Figure::FlatCpu, load.cpu), (Figure::FlatRate, load.rate)]
         }
         Scenario::Batched => {
-            let load = bench.streams(Pace::BATCHED, FEW, effort)?;
+            let load = bench.streams(FEW, effort)?;
             vec![
                 (Figure::BatchedCpu, load.cpu),
                 (Figure::BatchedRate, load.rate),
             ]
         }
         Scenario::Paced => {
-            let load = bench.streams(Pace::PACED, MANY, effort)?;
+            let load = bench.streams(MANY, effort)?;
             vec![
                 (Figure::PacedCpu, load.cpu),
                 (Figure::PacedRate, load.rate),

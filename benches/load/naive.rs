@@ -101,6 +101,7 @@ impl Naive {
             "model": request.model,
             "messages": [{"role": "user", "content": request.prompt}],
             "max_tokens": request.max_tokens,
+            "ignore_eos": request.ignore_eos,
         });
         if stream {
             body["stream"] = json!(true);

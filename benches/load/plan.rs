@@ -1,6 +1,12 @@
-//! How the simulated vLLM shall answer: named by the request's model, so that it passes any server unharmed.
+//! What the simulated vLLM is asked for, and how it answers.
 
-use std::{fmt, str::FromStr, time::Duration};
+use std::time::Duration;
+
+/// The model of every request.
+pub(crate) const MODEL: &str = "meta-llama/Llama-3.3-70B-Instruct";
+
+/// The prompt of every request. Its answer is [`TOKEN`], which `ignore_eos` repeats up to `max_tokens`.
+pub(crate) const PROMPT: &str = "Repeat token.";
 
 /// The text of every content chunk, so that chunks can be counted by their text where a server merges them.
 pub(crate) const TOKEN: &str = " token";
@@ -15,24 +21,6 @@ pub(crate) struct Pace {
     pub(crate) burst: u32,
     /// From one `write` to the next; zero writes as fast as the server reads.
     pub(crate) pause: Duration,
-}
-
-/// A pace and how many content chunks come.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Plan {
-    pub(crate) pace: Pace,
-    /// Content chunks; the request's `max_tokens`.
-    pub(crate) tokens: u32,
-}
-
-// === impl Plan ===
-
-impl Plan {
-    /// The shortest answer.
-    pub(crate) const SHORT: Self = Self {
-        pace: Pace::FLAT,
-        tokens: 1,
-    };
 }
 
 // === impl Pace ===
@@ -58,26 +46,4 @@ impl Pace {
         burst: 1,
         pause: Duration::from_secs(3600),
     };
-}
-
-impl fmt::Display for Pace {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "burst-{}-pause-{}ms", self.burst, self.pause.as_millis())
-    }
-}
-
-impl FromStr for Pace {
-    type Err = String;
-
-    fn from_str(model: &str) -> Result<Self, String> {
-        let numbers = || {
-            let (burst, pause) = model.strip_prefix("burst-")?.split_once("-pause-")?;
-            let pause = pause.strip_suffix("ms")?.parse().ok()?;
-            Some(Self {
-                burst: burst.parse().ok().filter(|&burst| burst > 0)?,
-                pause: Duration::from_millis(pause),
-            })
-        };
-        numbers().ok_or_else(|| format!("{model:?} names no pace"))
-    }
 }

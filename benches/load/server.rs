@@ -12,7 +12,7 @@ use std::{
 use clap::ValueEnum;
 use tokio::time::Instant;
 
-use crate::{Result, grpc_client::Unit, nginx, process};
+use crate::{Result, grpc_client::Unit, nginx, plan::Pace, process};
 
 /// The longest that a server may take to listen; under valgrind it takes seconds.
 const START: Duration = Duration::from_secs(60);
@@ -97,10 +97,12 @@ impl fmt::Display for Kind {
 
 impl Server {
     /// Starts the simulated vLLM.
-    pub(crate) fn vllm() -> Result<Self> {
+    pub(crate) fn vllm(pace: Pace) -> Result<Self> {
         let listen = free_address()?;
         let mut command = Command::new(env::current_exe()?);
-        command.arg("vllm").arg(listen.to_string());
+        let Pace { burst, pause } = pace;
+        let pause = pause.as_millis().to_string();
+        command.args(["vllm", &listen.to_string(), &burst.to_string(), &pause]);
         Self::spawn(command, listen)
     }
 

@@ -1,100 +1,148 @@
-//! What every part of an answer's JSON has in common.
-//!
-//! The JSON is that of a recorded vLLM 0.32, down to which members are there, which are null, and in what order. In
-//! the types, a member that is always null is a `()`, and one that may be missing is missing when `None`.
+//! The JSON of answers and errors, in the order of a recorded vLLM 0.32.
 
-use std::{
-    hash::{BuildHasher, Hasher, RandomState},
-    time::{SystemTime, UNIX_EPOCH},
-};
+use serde_json::{Value, json};
 
-use serde::Serialize;
+use super::answer::{Answer, Kind, Part};
 
-use super::{
-    MODEL,
-    answer::Answer,
-    request::{Input, Request},
-};
+const FINGERPRINT: &str = r#""system_fingerprint":"vllm-0.32.0-00000000""#;
 
-pub(super) const FINGERPRINT: &str = "vllm-0.32.0-00000000";
-
-/// What the parts of one answer have in common.
-pub(super) struct Wire<'a> {
-    pub(super) request: &'a Request,
-    id: String,
-    created: u64,
+/// A refusal: its HTTP status, and its body.
+#[derive(Debug, PartialEq)]
+pub(super) struct Error {
+    pub(super) status: u16,
+    pub(super) body: String,
 }
 
-#[derive(Serialize)]
-pub(super) struct Head<'a> {
-    id: &'a str,
-    object: &'static str,
-    created: u64,
-    model: &'static str,
+/// The answer to a request, whole or as chunks.
+pub(super) struct Wire {
+    pub(super) object: &'static str,
+    pub(super) id: String,
+    /// Seconds since the epoch.
+    pub(super) created: u64,
+    pub(super) model: String,
+    pub(super) n_prompt_tokens: usize,
+    pub(super) answer: Answer,
+    /// Choices, which are all the same.
+    pub(super) n: usize,
 }
 
-#[derive(Serialize)]
-pub(super) struct Usage {
-    prompt_tokens: usize,
-    total_tokens: usize,
-    completion_tokens: usize,
+// === impl Error ===
+
+impl Error {
+    /// `param` is the request's field that is wrong.
+    pub(super) fn new(status: u16, message: impl ToString, param: Option<&str>) -> Self {
+        let (message, param) = (json!(message.to_string()), json!(param));
+        let kind = match status {
+            404 => "NotFoundError",
+            500.. => "InternalServerError",
+            _ => "BadRequestError",
+        };
+        let body = format!(
+            r#"{{"error":{{"message":{message},"type":"{kind}","param":{param},"code":{status}}}}}"#
+        );
+        Self { status, body }
+    }
 }
 
 // === impl Wire ===
 
-impl<'a> Wire<'a> {
-    /// `request_id` is the caller's own, if it gave one.
-    pub(super) fn new(request: &'a Request, request_id: Option<&str>) -> Self {
-        let prefix = match request.input {
-            Input::Chat(_) => "chatcmpl",
-            Input::Completion(_) => "cmpl",
+impl Wire {
+    /// The whole answer.
+    pub(super) fn body(&self) -> String {
+        let answer = &self.answer;
+        let tokens = (0..answer.n_tokens).filter_map(|n| answer.token(n));
+        let mut message = self.message(tokens);
+        message["role"] = json!("assistant");
+        let choice = |index| self.choice(index, "message", &message, Some(answer));
+        let choices: Vec<String> = (0..self.n).map(choice).collect();
+        let rest = format!(
+            r#","service_tier":null,{FINGERPRINT},{},"prompt_logprobs":null,"kv_transfer_params":null,"metrics":null"#,
+            self.usage()
+        );
+        self.envelope(&choices.join(","), &rest)
+    }
+
+    /// The chunk that opens a choice; a completion has none.
+    pub(super) fn role_chunk(&self, index: usize) -> Option<String> {
+        let delta = json!({"role": "assistant", "content": ""});
+        let choice = self.choice(index, "delta", &delta, None);
+        self.is_chat().then(|| self.envelope(&choice, ""))
+    }
+
+    /// The chunk of the `n`th token of a choice; `None` where it shows nothing.
+    pub(super) fn token_chunk(&self, index: usize, n: usize) -> Option<String> {
+        let token = self.answer.token(n)?;
+        let last = Some(&self.answer).filter(|answer| n + 1 == answer.n_tokens);
+        let choice = self.choice(index, "delta", &self.message([token]), last);
+        let is_shown = token.0 != Kind::Hidden || last.is_some();
+        is_shown.then(|| self.envelope(&choice, ""))
+    }
+
+    /// The chunk without choices that ends a stream whose caller asked for the usage.
+    pub(super) fn usage_chunk(&self) -> String {
+        self.envelope("", &format!(",{},{FINGERPRINT}", self.usage()))
+    }
+
+    fn is_chat(&self) -> bool {
+        self.object != "text_completion"
+    }
+
+    fn envelope(&self, choices: &str, rest: &str) -> String {
+        let (id, object, model) = (json!(self.id), self.object, &self.model);
+        let created = self.created;
+        format!(
+            r#"{{"id":{id},"object":"{object}","created":{created},"model":"{model}","choices":[{choices}]{rest}}}"#
+        )
+    }
+
+    fn usage(&self) -> String {
+        let (prompt, completion) = (self.n_prompt_tokens, self.n * self.answer.n_tokens);
+        let total = prompt + completion;
+        format!(
+            r#""usage":{{"prompt_tokens":{prompt},"total_tokens":{total},"completion_tokens":{completion}}}"#
+        )
+    }
+
+    /// A choice with a message, or with a part of it under the name `delta`; `ended` where it is the last.
+    fn choice(&self, index: usize, name: &str, message: &Value, ended: Option<&Answer>) -> String {
+        let said = match self.is_chat() {
+            true => format!(r#""{name}":{message}"#),
+            false => format!(r#""text":{}"#, message.get("content").unwrap_or(&json!(""))),
         };
-        let random = random_hex();
-        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
-        Self {
-            request,
-            id: format!("{prefix}-{}", request_id.unwrap_or(&random)),
-            created: since_epoch.map_or(0, |time| time.as_secs()),
-        }
+        let end = ended.map_or(r#""finish_reason":null"#.to_owned(), |answer| {
+            let (reason, stop) = (answer.finish_reason, json!(answer.stop_reason));
+            format!(r#""finish_reason":"{reason}","stop_reason":{stop}"#)
+        });
+        format!(r#"{{"index":{index},{said},"logprobs":null,{end},"token_ids":null}}"#)
     }
 
-    /// `object` is that of a chat; a completion has one name for all.
-    pub(super) fn head(&self, object: &'static str) -> Head<'_> {
-        Head {
-            id: &self.id,
-            object: match self.request.input {
-                Input::Chat(_) => object,
-                Input::Completion(_) => "text_completion",
-            },
-            created: self.created,
-            model: MODEL,
+    /// The message, or the part of it, that these tokens make.
+    fn message<'a>(&self, tokens: impl IntoIterator<Item = &'a Part>) -> Value {
+        let mut message = json!({});
+        let mut calls: Vec<Value> = Vec::new();
+        let append = |to: &mut Value, text: &str| {
+            *to = json!(to.as_str().unwrap_or_default().to_owned() + text);
+        };
+        for (kind, text) in tokens {
+            match (kind, calls.last_mut()) {
+                (Kind::Hidden, _) => {}
+                (Kind::Content, _) => append(&mut message["content"], text),
+                (Kind::Reasoning, _) => append(&mut message["reasoning"], text),
+                (Kind::Call(index), _) => {
+                    let id = format!("{}-call-{index}", self.id);
+                    calls.push(json!({"id": id, "type": "function", "index": index, "function": {"name": text}}));
+                }
+                (Kind::Arguments(_), Some(call)) => {
+                    append(&mut call["function"]["arguments"], text)
+                }
+                (Kind::Arguments(index), None) => {
+                    calls.push(json!({"index": index, "function": {"arguments": text}}));
+                }
+            }
         }
-    }
-
-    pub(super) fn usage(&self, n_completion_tokens: usize) -> Usage {
-        Usage {
-            prompt_tokens: self.request.n_prompt_tokens,
-            total_tokens: self.request.n_prompt_tokens + n_completion_tokens,
-            completion_tokens: n_completion_tokens,
+        if !calls.is_empty() {
+            message["tool_calls"] = json!(calls);
         }
+        message
     }
-}
-
-/// Tokens of all choices.
-pub(super) fn n_tokens(answers: &[Answer]) -> usize {
-    answers.iter().map(|answer| answer.tokens.len()).sum()
-}
-
-pub(super) fn tool_call_id() -> String {
-    format!("chatcmpl-tool-{}", random_hex())
-}
-
-/// Sixteen hexadecimal digits; the standard library's hasher draws its keys at random.
-fn random_hex() -> String {
-    format!("{:016x}", RandomState::new().build_hasher().finish())
-}
-
-/// Nothing that is serialized here can fail: all keys are texts.
-pub(super) fn json(value: &impl Serialize) -> String {
-    serde_json::to_string(value).unwrap_or_default()
 }

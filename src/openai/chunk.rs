@@ -1,6 +1,6 @@
 //! A chunk of a streamed answer, of chat and of completions alike; read only.
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::{
@@ -32,6 +32,8 @@ pub(crate) struct Chunk<'a> {
 pub(crate) struct Choice<'a> {
     /// Missing counts as 0.
     pub(crate) index: Option<i64>,
+    /// Null is an empty delta.
+    #[serde(default, deserialize_with = "present")]
     pub(crate) delta: Option<Delta<'a>>,
     pub(crate) text: Option<Text<'a>>,
     pub(crate) logprobs: Option<Logprobs>,
@@ -40,6 +42,14 @@ pub(crate) struct Choice<'a> {
     pub(crate) token_ids: Option<Vec<i32>>,
     /// Of completions; chat has them beside the choices.
     pub(crate) prompt_token_ids: Option<Vec<i32>>,
+}
+
+/// A member that is there, be it null.
+fn present<'de: 'a, 'a, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Delta<'a>>, D::Error> {
+    let delta = Option::<Delta<'a>>::deserialize(deserializer)?;
+    Ok(Some(delta.unwrap_or_default()))
 }
 
 /// `DeltaMessage`.

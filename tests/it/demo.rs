@@ -1,347 +1,239 @@
-//! The simulated vLLM speaks as the recorded one does, and answers through the adapter.
+//! The simulated vLLM answers through the adapter.
 
-use std::convert::Infallible;
+use std::{convert::Infallible, io, time::Duration};
 
 use rustix::process::Signal;
 use serde_json::Value;
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-    task::JoinSet,
-};
+use tokio::task::JoinSet;
 use tonic::Code;
-use url::Url;
 use vllm_grpc_adapter::{
     Fold, demo,
-    proto::{FinishReason, GenerateRequest, Tool, Usage},
+    proto::{
+        ChatMessage, FinishReason, GenerateRequest, GenerateResponse, Role, StructuredOutput,
+        TextChoices, Tool, structured_output::Constraint,
+    },
 };
 
 use crate::support::{
     adapter::Adapter,
     process::Process,
-    recording::Recording,
-    requests::{completion, prompt},
-    soon,
+    requests::{chat, completion, prompt},
 };
 
-/// Recordings that the script of the simulated vLLM repeats word for word, and errors.
-const REPEATED: &[&str] = &[
-    "chat",
-    "chat_nomodel",
-    "chat_stream_maxtokens",
-    "chat_stream_usage",
-    "cmpl",
-    "cmpl_echo",
-    "cmpl_empty_prompt",
-    "cmpl_maxtokens0",
-    "cmpl_stream",
-    "cmpl_stream_usage",
-    "err_cmpl_model",
-    "err_image",
-    "err_maxtokens_big",
-    "err_maxtokens_neg",
-    "err_model",
-    "err_n0",
-    "err_nomessages",
-    "err_streamopts",
-    "err_temperature_stream",
-    "err_top_p",
-    "err_toplogprobs",
-    "err_type",
-    "tool_choice_notools",
-    "tool_named_unknown",
-    "tool_text_answer",
-];
-
-/// A simulated vLLM; dropping it ends it.
+/// A simulated vLLM that does not pause, and an adapter before it.
 struct Demo {
-    base_url: Url,
-    _task: JoinSet<Infallible>,
+    adapter: Adapter,
+    _upstream: JoinSet<io::Result<Infallible>>,
 }
+
+// === impl Demo ===
 
 impl Demo {
     async fn start() -> Self {
-        let upstream = demo::Upstream::bind().await.unwrap();
-        let base_url = upstream.base_url();
+        let settings = demo::Settings {
+            write_interval: Duration::ZERO,
+            ..demo::Settings::default()
+        };
+        let any_port = ([127, 0, 0, 1], 0).into();
+        let upstream = demo::Upstream::bind(any_port, settings).await.unwrap();
+        let adapter = Adapter::before(upstream.base_url()).start().await;
         let mut task = JoinSet::new();
         task.spawn(upstream.run());
         Self {
-            base_url,
-            _task: task,
+            adapter,
+            _upstream: task,
         }
     }
 
-    /// Sends a request in these bytes, and gives the answer's status, content type and body.
-    async fn ask(&self, request: &str) -> (u16, String, String) {
-        let address = (
-            self.base_url.host_str().unwrap(),
-            self.base_url.port().unwrap(),
-        );
-        let mut stream = TcpStream::connect(address).await.unwrap();
-        stream.write_all(request.as_bytes()).await.unwrap();
-        let mut answer = String::new();
-        let read = soon("reading an answer", stream.read_to_string(&mut answer)).await;
-        read.unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        let header = |name: &str| head.lines().find_map(|line| line.strip_prefix(name));
-        let content_type = header("content-type: ").unwrap_or_default().to_owned();
-        let body = match header("transfer-encoding: ") {
-            Some(_chunked) => without_chunks(body),
-            None => body.to_owned(),
-        };
-        (status, content_type, body)
-    }
-
-    async fn post(&self, path: &str, body: &str) -> (u16, String, String) {
-        let n_bytes = body.len();
-        self.ask(&format!(
-            "POST {path} HTTP/1.1\r\nhost: demo\r\ncontent-type: application/json\r\ncontent-length: {n_bytes}\r\nconnection: close\r\n\r\n{body}"
-        ))
-        .await
-    }
-
-    async fn adapter(&self) -> Adapter {
-        Adapter::before(self.base_url.clone()).start().await
-    }
-}
-
-/// A chunked body, in which each event must be a chunk of its own.
-fn without_chunks(mut rest: &str) -> String {
-    let mut body = String::new();
-    loop {
-        let (size, chunk) = rest.split_once("\r\n").unwrap();
-        let size = usize::from_str_radix(size, 16).unwrap();
-        if size == 0 {
-            return body;
-        }
-        let event = &chunk[..size];
-        assert_eq!(event.matches("data: ").count(), 1, "{event}");
-        assert!(event.ends_with("\n\n"), "{event}");
-        body.push_str(event);
-        rest = &chunk[size + 2..];
-    }
-}
-
-/// The text without what differs from answer to answer and from model to model.
-fn masked(text: &str) -> String {
-    let text = text
-        .trim_end_matches('\n')
-        .replace("\"tiny\"", "\"demo\"")
-        .replace("tiny is not", "demo is not")
-        .replace("aliases: tiny, tiny-alias", "aliases: demo");
-    [
-        ("\"id\":\"", '"'),
-        ("\"created\":", ','),
-        ("\"prompt_tokens\":", ','),
-        ("\"total_tokens\":", ','),
-        ("\"system_fingerprint\":\"", '"'),
-    ]
-    .into_iter()
-    .fold(text, |text, (start, end)| without_values(&text, start, end))
-}
-
-/// The text without what stands between each `start` and the `end` after it.
-fn without_values(text: &str, start: &str, end: char) -> String {
-    let mut parts = text.split(start);
-    let mut left = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        left.push_str(start);
-        left.push_str(&part[part.find(end).unwrap()..]);
-    }
-    left
-}
-
-// === Alone ===
-
-#[tokio::test]
-async fn it_answers_as_the_recorded_vllm_did() {
-    let demo = Demo::start().await;
-    for name in REPEATED {
-        let recording = Recording::read(name);
-        let mut request = recording.request.clone().unwrap();
-        if request.get("model").is_some_and(|model| model == "tiny") {
-            request["model"] = demo::MODEL.into();
-        }
-        let path = match request.get("prompt") {
-            None if !name.contains("cmpl") => "/v1/chat/completions",
-            _ => "/v1/completions",
-        };
-        let (status, content_type, body) = demo.post(path, &request.to_string()).await;
-        assert_eq!(status, recording.status, "{name}");
-        assert_eq!(content_type, recording.content_type(), "{name}");
-        let recorded = std::str::from_utf8(&recording.body).unwrap();
-        assert_eq!(masked(&body), masked(recorded), "{name}");
-    }
-}
-
-#[tokio::test]
-async fn its_other_routes_answer_as_vllms_do() {
-    let demo = Demo::start().await;
-    for (request, status, body) in [
-        ("GET /health", 200, ""),
-        ("GET /version", 200, r#"{"version":"0.32.0"}"#),
-        ("GET /v1/nope", 404, r#"{"detail":"Not Found"}"#),
-        ("POST /v1/embeddings", 404, r#"{"detail":"Not Found"}"#),
-        ("POST /v1/models", 405, r#"{"detail":"Method Not Allowed"}"#),
-        (
-            "GET /v1/chat/completions",
-            405,
-            r#"{"detail":"Method Not Allowed"}"#,
-        ),
-        (
-            "POST /v1/completions",
-            400,
-            r#"{"error":{"message":"1 validation error:\n  Unsupported Media Type: Only 'application/json' is allowed","type":"Bad Request","param":null,"code":400}}"#,
-        ),
-    ] {
-        let request = format!("{request} HTTP/1.1\r\nhost: demo\r\nconnection: close\r\n\r\n");
-        let answer = demo.ask(&request).await;
-        assert_eq!((answer.0, answer.2.as_str()), (status, body), "{request}");
-    }
-    let models = "GET /v1/models HTTP/1.1\r\nhost: demo\r\nconnection: close\r\n\r\n";
-    let models: Value = serde_json::from_str(&demo.ask(models).await.2).unwrap();
-    assert_eq!(models["data"][0]["id"], demo::MODEL);
-}
-
-#[tokio::test]
-async fn a_malformed_body_is_refused_as_vllm_refuses_it() {
-    let demo = Demo::start().await;
-    for body in [
-        "",
-        "{",
-        "[]",
-        "null",
-        r#"{"messages":[]}"#,
-        r#"{"messages":[1]}"#,
-        r#"{"messages":"x"}"#,
-        r#"{"messages":[{"role":1,"content":{}}]}"#,
-        r#"{"messages":[{"role":"user","content":"x"}],"n":1000000000000}"#,
-        r#"{"messages":[{"role":"user","content":"x"}],"tools":[]}"#,
-        r#"{"messages":[{"role":"user","content":"x"}],"stop":[""]}"#,
-        r#"{"messages":[{"role":"user","content":"x"}],"structured_outputs":{"regex":"a"}}"#,
-    ] {
-        let (status, _, answer) = demo.post("/v1/chat/completions", body).await;
-        assert_eq!(status, 400, "{body}: {answer}");
-        let answer: Value = serde_json::from_str(&answer).unwrap();
-        assert_eq!(answer["error"]["code"], 400, "{body}");
-    }
-}
-
-// === Through the adapter ===
-
-#[tokio::test]
-async fn generate_and_stream_generate_say_the_same() {
-    let demo = Demo::start().await;
-    let adapter = demo.adapter().await;
-    let asked = |change: fn(&mut GenerateRequest)| {
-        let mut request = prompt("Say hello.");
-        change(&mut request);
-        request
-    };
-    for request in [
-        asked(|_| {}),
-        asked(|request| request.max_tokens = Some(3)),
-        asked(|request| request.stop = vec!["you".to_owned()]),
-        asked(|request| request.n = Some(3)),
-        asked(|request| (request.logprobs, request.top_logprobs) = (Some(true), Some(2))),
-        prompt("Think about 2+2."),
-        completion("1 2 3"),
-    ] {
-        let streamed = adapter.stream(request.clone()).await;
+    /// The answer, which is the same unary and streamed.
+    async fn answer(&self, request: GenerateRequest) -> GenerateResponse {
+        let streamed = self.adapter.stream(request.clone()).await;
         assert_eq!(streamed.status.code(), Code::Ok, "{:?}", streamed.status);
         let mut fold = Fold::new();
         streamed.events.into_iter().for_each(|it| fold.push(it));
         let mut folded = fold.finish_response();
-        let answer = adapter.client().generate(request).await.unwrap();
-        let mut answer = answer.into_inner();
+        let answer = self.adapter.client().generate(request).await;
+        let mut answer = answer.unwrap().into_inner();
         for it in [&mut folded, &mut answer] {
             it.id.clear();
             it.create_time = None;
+            let messages = it.choices.iter_mut().filter_map(|it| it.message.as_mut());
+            let calls = messages.flat_map(|message| &mut message.tool_calls);
+            calls.for_each(|call| call.id.clear());
         }
         assert_eq!(folded, answer);
+        answer
+    }
+
+    /// The message of the one choice.
+    async fn message(&self, request: GenerateRequest) -> ChatMessage {
+        let mut answer = self.answer(request).await;
+        answer.choices.remove(0).message.unwrap()
+    }
+}
+
+fn weather(request: GenerateRequest) -> GenerateRequest {
+    let schema = r#"{"type":"object","properties":{"city":{"type":"string"}}}"#;
+    let tool = Tool {
+        name: "get_weather".to_owned(),
+        parameters_json: schema.to_owned(),
+        ..Tool::default()
+    };
+    GenerateRequest {
+        tools: vec![tool],
+        ..request
+    }
+}
+
+fn structured(constraint: Constraint) -> GenerateRequest {
+    GenerateRequest {
+        structured_output: Some(StructuredOutput {
+            constraint: Some(constraint),
+        }),
+        ..prompt("Yes or no?")
     }
 }
 
 #[tokio::test]
-async fn a_newcomer_gets_text_and_its_usage() {
+async fn a_prompt_gets_its_content() {
     let demo = Demo::start().await;
-    let adapter = demo.adapter().await;
-    let answer = adapter.client().generate(prompt("Hello!")).await.unwrap();
-    let answer = answer.into_inner();
-    let choice = &answer.choices[0];
-    assert_eq!(
-        choice.message.as_ref().unwrap().content,
-        "Hello! How can I help you today?"
-    );
-    assert_eq!(choice.finish_reason(), FinishReason::Stop);
-    assert_eq!(answer.model, demo::MODEL);
-    let Some(Usage {
-        completion_tokens, ..
-    }) = answer.usage
-    else {
-        panic!("no usage");
+    let schema = r#"{"type":"object","properties":{"city":{"type":"string"}}}"#;
+    let choices = TextChoices {
+        values: vec!["yes".to_owned(), "no".to_owned()],
     };
-    assert_eq!(completion_tokens, Some(10));
-}
-
-#[tokio::test]
-async fn a_tool_is_called_through_the_adapter() {
-    let demo = Demo::start().await;
-    let request = GenerateRequest {
-        tools: vec![Tool {
-            name: "get_weather".to_owned(),
-            parameters_json: r#"{"type":"object","properties":{"city":{"type":"string"}}}"#
-                .to_owned(),
-            ..Tool::default()
-        }],
-        ..prompt("Weather in Paris?")
-    };
-    let adapter = demo.adapter().await;
-    let answer = adapter.client().generate(request).await.unwrap();
-    let choice = answer.into_inner().choices.remove(0);
-    assert_eq!(choice.finish_reason(), FinishReason::ToolCalls);
-    let call = &choice.message.unwrap().tool_calls[0];
-    assert_eq!(
-        (call.name.as_str(), call.arguments.as_str()),
-        ("get_weather", r#"{"city":"Paris"}"#)
-    );
-}
-
-#[tokio::test]
-async fn bad_input_gets_its_status_through_the_adapter() {
-    let demo = Demo::start().await;
-    let adapter = demo.adapter().await;
-    for (request, code) in [
+    let mut result = chat([
+        (Role::User, "Weather in Paris?"),
+        (Role::Assistant, "Let me see."),
+        (Role::Tool, "Sunny."),
+    ]);
+    result.messages[2].tool_call_id = "call_1".to_owned();
+    for (request, content) in [
+        (prompt("Hello!"), "Hello! How can I help you today?"),
+        (prompt("Count to ten."), "1 2 3 4 5 6 7 8 9 10"),
+        (completion("Count to 3."), "1 2 3"),
         (
-            GenerateRequest {
-                model: "nope".to_owned(),
-                ..prompt("x")
-            },
-            Code::NotFound,
+            structured(Constraint::JsonSchema(schema.to_owned())),
+            r#"{"city":"Ada"}"#,
         ),
-        (
-            GenerateRequest {
-                max_tokens: Some(100_000),
-                ..prompt("x")
-            },
-            Code::InvalidArgument,
-        ),
-        (prompt(&"word ".repeat(3000)), Code::InvalidArgument),
+        (structured(Constraint::Choice(choices)), "yes"),
+        (result, "The tool says: Sunny."),
     ] {
-        let answer = adapter.client().generate(request.clone()).await;
-        assert_eq!(answer.unwrap_err().code(), code);
-        assert_eq!(adapter.stream(request).await.status.code(), code);
+        assert_eq!(demo.message(request).await.content, content);
     }
 }
 
 #[tokio::test]
-async fn the_binary_says_how_to_call_its_demo_and_ends_with_it() {
-    let mut process = Process::demo().flag("--drain-delay", "0s").start().await;
-    process.says(&demo::grpcurl_lines(process.address)).await;
+async fn an_answer_ends_where_it_is_told() {
+    let demo = Demo::start().await;
+    let counted = |change: fn(&mut GenerateRequest)| {
+        let mut request = prompt("Count to 5.");
+        change(&mut request);
+        request
+    };
+    for (request, content, reason, tokens) in [
+        (counted(|_| {}), "1 2 3 4 5", FinishReason::Stop, 6),
+        (
+            counted(|it| it.max_tokens = Some(2)),
+            "1 2",
+            FinishReason::Length,
+            2,
+        ),
+        (
+            counted(|it| it.stop = vec!["3".to_owned()]),
+            "1 2 ",
+            FinishReason::Stop,
+            4,
+        ),
+        (
+            counted(|it| it.n = Some(2)),
+            "1 2 3 4 5",
+            FinishReason::Stop,
+            12,
+        ),
+    ] {
+        let answer = demo.answer(request.clone()).await;
+        assert_eq!(answer.choices.len(), request.n.unwrap_or(1) as usize);
+        for choice in answer.choices {
+            assert_eq!(choice.finish_reason(), reason);
+            assert_eq!(choice.message.unwrap().content, content);
+        }
+        assert_eq!(answer.usage.unwrap().completion_tokens, Some(tokens));
+    }
+}
+
+#[tokio::test]
+async fn a_tool_is_called_for_each_city() {
+    let demo = Demo::start().await;
+    for (question, cities) in [
+        ("Weather in Paris?", &["Paris"][..]),
+        ("Weather in Paris and Tokyo?", &["Paris", "Tokyo"]),
+        ("Say hello.", &[]),
+    ] {
+        let message = demo.message(weather(prompt(question))).await;
+        let calls = message.tool_calls.iter();
+        let calls: Vec<_> = calls.map(|it| (&*it.name, it.arguments.clone())).collect();
+        let expected = cities.iter().map(|city| format!(r#"{{"city":"{city}"}}"#));
+        let expected: Vec<_> = expected.map(|it| ("get_weather", it)).collect();
+        assert_eq!(calls, expected, "{question}");
+    }
+}
+
+#[tokio::test]
+async fn reasoning_comes_before_content() {
+    let demo = Demo::start().await;
+    let thought = demo.message(prompt("Think about 2+2.")).await;
+    assert_eq!(thought.reasoning, "Together they make 4.");
+    assert_eq!(thought.content, "The answer is 4.");
+    let off = GenerateRequest {
+        chat_template_kwargs_json: r#"{"enable_thinking":false}"#.to_owned(),
+        ..prompt("Think about 2+2.")
+    };
+    assert_eq!(demo.message(off).await.reasoning, "");
+    let left_out = GenerateRequest {
+        include_reasoning: Some(false),
+        ..prompt("Think about 2+2.")
+    };
+    assert_eq!(demo.message(left_out).await.reasoning, "");
+}
+
+#[tokio::test]
+async fn bad_input_and_failures_get_their_status() {
+    let demo = Demo::start().await;
+    let unknown = GenerateRequest {
+        model: "nope".to_owned(),
+        ..prompt("x")
+    };
+    for (request, code) in [
+        (unknown, Code::NotFound),
+        (prompt(&"word ".repeat(120_000)), Code::InvalidArgument),
+        (prompt("Fail with 400: no"), Code::InvalidArgument),
+        (prompt("Fail with 503."), Code::Unavailable),
+        (prompt("Fail with abort."), Code::Unavailable),
+    ] {
+        let streamed = demo.adapter.stream(request.clone()).await;
+        assert_eq!(streamed.status.code(), code, "{:?}", streamed.status);
+        let unary = demo.adapter.client().generate(request).await;
+        assert_eq!(unary.unwrap_err().code(), code);
+    }
+}
+
+#[tokio::test]
+async fn the_binary_prints_lines_that_work_and_ends_at_once() {
+    let mut process = Process::demo().start().await;
+    let lines = demo::grpcurl_lines(process.address);
+    process.says(&lines).await;
     let mut client = process.client().await;
-    let answer = client.generate(prompt("Hello!")).await.unwrap();
-    assert_eq!(answer.into_inner().model, demo::MODEL);
-    process.send(Signal::TERM);
+    for line in lines.lines() {
+        let request = line.split('\'').nth(1).unwrap();
+        let request: Value = serde_json::from_str(request).unwrap();
+        let question = prompt(request["prompt"].as_str().unwrap());
+        let question = match request.get("tools") {
+            Some(_) => weather(question),
+            None => question,
+        };
+        let answer = client.generate(question).await.unwrap().into_inner();
+        assert_eq!(answer.model, demo::MODEL, "{line}");
+    }
+    process.send(Signal::INT);
     assert!(process.exit().await.success());
 }

@@ -1,7 +1,7 @@
 //! Tests over real sockets: the adapter before a scripted upstream, called through the generated client.
 //!
 //! - `architecture`: the modules of `src/` depend on each other in one direction.
-//! - `demo`: the simulated vLLM speaks as the recorded one, and answers through the adapter.
+//! - `demo`: the simulated vLLM answers through the adapter.
 //! - `documentation`: what the documents list is what there is.
 //! - `embedding`, `models`, `ranking`, `tokenization`, `transcription`: the services beside generation, each whole.
 //! - `recordings`: what a real vLLM sent, whole, cut in two and cut off.

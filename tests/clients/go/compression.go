@@ -33,7 +33,7 @@ func init() {
 }
 
 func clientCompressedUnary(ctx context.Context, b *bench) error {
-	_, unknown := b.client.Generate(ctx, prompted("hello", "Hello!"), grpc.UseCompressor("stranger"))
+	_, unknown := b.client.Generate(ctx, prompted("Hello!"), grpc.UseCompressor("stranger"))
 	header, err := b.flaggedWithoutEncoding(ctx)
 	if err != nil {
 		return err
@@ -51,7 +51,7 @@ func clientCompressedUnary(ctx context.Context, b *bench) error {
 //
 // It gives the headers and trailers of the answer.
 func (b *bench) flaggedWithoutEncoding(ctx context.Context) (http.Header, error) {
-	message, err := proto.Marshal(prompted("hello", "Hello!"))
+	message, err := proto.Marshal(prompted("Hello!"))
 	if err != nil {
 		return nil, err
 	}

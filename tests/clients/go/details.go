@@ -5,11 +5,15 @@ package main
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+
+	pb "github.com/vllm-grpc-adapter/vllm-grpc-adapter/gen/go/vllm_adapter/v1"
 )
 
 // details are those of an error, one of each kind.
@@ -53,25 +57,25 @@ func (d details) are(code codes.Code, reason, id string) error {
 	)
 }
 
-// failure makes the unary call to a part of the upstream, and reads how it failed.
-func (b *bench) failure(ctx context.Context, part string) (details, string) {
+// failure makes a unary call, and reads how it failed.
+func (b *bench) failure(ctx context.Context, request *pb.GenerateRequest) (details, string) {
 	ctx, id := identified(ctx)
-	_, err := b.client.Generate(ctx, prompted(part, "Hello!"))
+	_, err := b.client.Generate(ctx, request)
 	return b.readDetails(err), id
 }
 
 func detailsBadRequest(ctx context.Context, b *bench) error {
-	got, id := b.failure(ctx, "bad-field")
+	got, id := b.failure(ctx, &pb.GenerateRequest{Prompt: "Hello!", MaxTokens: proto.Int32(1_000_000)})
 	return all(
 		got.are(codes.InvalidArgument, "INVALID_REQUEST", id),
 		equal("the metadata's http_status", got.info.GetMetadata()["http_status"], "400"),
-		equal("the field", got.violation.GetField(), "temperature"),
-		equal("its description", got.violation.GetDescription(), "temperature must be at most 1.0 for this model."),
+		equal("the field", got.violation.GetField(), "max_tokens"),
+		equal("its description", got.violation.GetDescription(), "max_tokens must be in [1, 131072], got 1000000."),
 	)
 }
 
 func detailsContextLength(ctx context.Context, b *bench) error {
-	got, id := b.failure(ctx, "too-long")
+	got, id := b.failure(ctx, prompted(strings.Repeat("word ", 120_000)))
 	return all(
 		got.are(codes.InvalidArgument, "CONTEXT_LENGTH_EXCEEDED", id),
 		equal("the field", got.violation.GetField(), "prompt"),
@@ -79,7 +83,7 @@ func detailsContextLength(ctx context.Context, b *bench) error {
 }
 
 func detailsModelNotFound(ctx context.Context, b *bench) error {
-	got, id := b.failure(ctx, "missing")
+	got, id := b.failure(ctx, &pb.GenerateRequest{Prompt: "Hello!", Model: "missing"})
 	return all(
 		got.are(codes.NotFound, "MODEL_NOT_FOUND", id),
 		equal("the metadata's model", got.info.GetMetadata()["model"], "missing"),
@@ -88,7 +92,7 @@ func detailsModelNotFound(ctx context.Context, b *bench) error {
 }
 
 func detailsRetryInfo(ctx context.Context, b *bench) error {
-	got, id := b.failure(ctx, "busy")
+	got, id := b.failure(ctx, prompted("Fail with 503."))
 	return all(
 		got.are(codes.Unavailable, "UPSTREAM_OVERLOADED", id),
 		equal("the delay", got.retry.GetRetryDelay().AsDuration(), time.Second),
@@ -97,7 +101,7 @@ func detailsRetryInfo(ctx context.Context, b *bench) error {
 
 func detailsAfterDelta(ctx context.Context, b *bench) error {
 	ctx, id := identified(ctx)
-	stream, err := b.client.StreamGenerate(ctx, prompted("error-after-delta", "Hello!"))
+	stream, err := b.client.StreamGenerate(ctx, prompted("Fail with abort."))
 	if err != nil {
 		return err
 	}
@@ -106,7 +110,7 @@ func detailsAfterDelta(ctx context.Context, b *bench) error {
 	metadata := got.info.GetMetadata()
 	return all(
 		equal("the text before", text, "Hello"),
-		got.are(codes.Internal, "UPSTREAM_INTERNAL", id),
+		got.are(codes.Unavailable, "UPSTREAM_ABORTED", id),
 		equal("the metadata", fmt.Sprint(metadata["partial"], " ", metadata["deltas"]), "true 1"),
 	)
 }

@@ -44,9 +44,9 @@ func endsWith(err error, code codes.Code) error {
 	return nil
 }
 
-// prompted is the shortest request for a part of the upstream.
-func prompted(part, prompt string) *pb.GenerateRequest {
-	return &pb.GenerateRequest{Model: part, Prompt: prompt}
+// prompted is the shortest request.
+func prompted(prompt string) *pb.GenerateRequest {
+	return &pb.GenerateRequest{Prompt: prompt}
 }
 
 // hasText says whether a whole answer is a text.

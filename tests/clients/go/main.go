@@ -2,7 +2,7 @@
 //
 //	client ADAPTER UPSTREAM SERVICE_CONFIG
 //
-// ADAPTER is the adapter's host and port, UPSTREAM those of upstream.py behind it, and SERVICE_CONFIG the file with the
+// ADAPTER is the adapter's host and port, UPSTREAM those of the simulated vLLM behind it, and SERVICE_CONFIG the file with the
 // retry policy.
 package main
 

@@ -6,75 +6,40 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"slices"
+	"time"
 
 	"google.golang.org/grpc/metadata"
 )
 
-// An upstream is the host and port of upstream.py.
+// An upstream is the host and port of the simulated vLLM.
 type upstream string
 
-// A report is what the upstream saw of a call.
-type report struct {
-	Attempts  int      `json:"attempts"`
-	GapsMS    []int    `json:"gaps_ms"`
-	Abandoned bool     `json:"abandoned"`
-	Headers   []string `json:"headers"`
-	// What was waited for in vain.
-	Missed string `json:"missed"`
+// unique is text that no other call has.
+func unique() string {
+	return "go-" + rand.Text()
 }
 
-func (r report) hasHeader(name string) bool {
-	return slices.Contains(r.Headers, name)
-}
-
-// identified gives a call an id, by which the upstream is asked about it.
+// identified gives a call an id.
 func identified(ctx context.Context) (context.Context, string) {
-	id := "go-" + rand.Text()
+	id := unique()
 	return metadata.AppendToOutgoingContext(ctx, "x-request-id", id), id
 }
 
-// begun waits until the upstream has the call.
-func (u upstream) begun(id string) (report, error) {
-	return u.ask(http.MethodGet, "/calls/"+id+"?until=begun")
-}
-
-// ended waits until the upstream is done with the call, or was left.
-func (u upstream) ended(id string) (report, error) {
-	return u.ask(http.MethodGet, "/calls/"+id+"?until=ended")
-}
-
-// abandoned waits until the call's upstream connection is closed in the midst of the answer.
-func (u upstream) abandoned(id string) error {
-	seen, err := u.ended(id)
-	if err == nil && !seen.Abandoned {
-		err = fmt.Errorf("the upstream was not left")
+// runs waits until as many generations run upstream.
+func (u upstream) runs(want int) error {
+	var load struct {
+		Running int `json:"server_load"`
 	}
-	return err
-}
-
-// next lets the call's next event go.
-func (u upstream) next(id string) error {
-	_, err := u.ask(http.MethodPost, "/calls/"+id+"/next")
-	return err
-}
-
-func (u upstream) ask(method, path string) (report, error) {
-	var seen report
-	request, err := http.NewRequest(method, "http://"+string(u)+path, nil)
-	if err != nil {
-		return seen, err
+	for deadline := time.Now().Add(callTimeout); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+		response, err := http.Get("http://" + string(u) + "/load")
+		if err != nil {
+			return err
+		}
+		err = json.NewDecoder(response.Body).Decode(&load)
+		response.Body.Close()
+		if err != nil || load.Running == want {
+			return err
+		}
 	}
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		return seen, err
-	}
-	defer response.Body.Close()
-	if err := json.NewDecoder(response.Body).Decode(&seen); err != nil {
-		return seen, err
-	}
-	if seen.Missed != "" {
-		return seen, fmt.Errorf("the upstream's call has not %s: %+v", seen.Missed, seen)
-	}
-	return seen, nil
+	return fmt.Errorf("%d generations run upstream, not %d", load.Running, want)
 }

@@ -1,9 +1,10 @@
-// What every case works with: channels, requests, and the upstream's word.
+// What every case works with: channels, requests, and the simulated vLLM.
 'use strict';
 
 const assert = require('node:assert');
 const { randomUUID } = require('node:crypto');
 const path = require('node:path');
+const { setTimeout } = require('node:timers/promises');
 const grpc = require('@grpc/grpc-js');
 const protoLoader = require('@grpc/proto-loader');
 
@@ -52,37 +53,22 @@ class Bench {
   }
 }
 
-// What upstream.py tells of its calls.
+// The simulated vLLM.
 class Upstream {
   constructor(address) {
-    this.url = `http://${address}`;
+    this.url = `http://${address}/load`;
   }
 
-  // Waits until the upstream has the call.
-  begun(id) {
-    return this.ask('GET', `/calls/${id}?until=begun`);
-  }
-
-  // Waits until the upstream is done with the call, or was left.
-  ended(id) {
-    return this.ask('GET', `/calls/${id}?until=ended`);
-  }
-
-  // Waits until the call's upstream connection is closed in the midst of the answer.
-  async abandoned(id) {
-    assert.ok((await this.ended(id)).abandoned, 'the upstream was not left');
-  }
-
-  // Lets the call's next event go.
-  next(id) {
-    return this.ask('POST', `/calls/${id}/next`);
-  }
-
-  async ask(method, path) {
-    const response = await fetch(this.url + path, { method });
-    const seen = await response.json();
-    assert.ok(response.ok, `the upstream has not seen it: ${JSON.stringify(seen)}`);
-    return seen;
+  // Waits until as many generations run.
+  async runs(want) {
+    let running;
+    for (const deadline = Date.now() + CALL_MS; Date.now() < deadline; await setTimeout(10)) {
+      running = (await (await fetch(this.url)).json()).server_load;
+      if (running === want) {
+        return;
+      }
+    }
+    assert.fail(`${running} generations run upstream, not ${want}`);
   }
 }
 
@@ -104,17 +90,21 @@ function unary(client, method, request, { metadata = new grpc.Metadata(), ms = C
   });
 }
 
-// An id by which the upstream is asked about a call, and the metadata that gives it to the call.
+// Text that no other call has.
+function unique() {
+  return `node-${randomUUID()}`;
+}
+
+// An id, and the metadata that gives it to a call.
 function identified() {
-  const id = `node-${randomUUID()}`;
+  const id = unique();
   const metadata = new grpc.Metadata();
   metadata.set('x-request-id', id);
   return { id, metadata };
 }
 
-// The shortest request for a part of the upstream.
-function prompted(part, prompt = 'Hello!') {
-  return { model: part, prompt };
+function prompted(prompt, options = {}) {
+  return { prompt, ...options };
 }
 
 // The error that a call ends with.
@@ -148,4 +138,4 @@ function endsWith(error, code) {
   equal('the code', grpc.status[error?.code], grpc.status[code]);
 }
 
-module.exports = { Bench, CALL_MS, carried, endsWith, equal, failure, folded, identified, load, prompted, unary };
+module.exports = { Bench, CALL_MS, carried, endsWith, equal, failure, folded, identified, load, prompted, unary, unique };

@@ -3,8 +3,8 @@
 //
 //     client.js PROTO ADAPTER UPSTREAM SERVICE_CONFIG
 //
-// PROTO is the contract's folder, ADAPTER the adapter's host and port, UPSTREAM those of upstream.py behind it, and
-// SERVICE_CONFIG the file with the retry policy.
+// PROTO is the contract's folder, ADAPTER the adapter's host and port, UPSTREAM those of the simulated vLLM behind
+// it, and SERVICE_CONFIG the file with the retry policy.
 'use strict';
 
 const { readFileSync } = require('node:fs');

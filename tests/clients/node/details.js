@@ -28,46 +28,46 @@ function check(error, { code, reason, id }) {
   equal("the request's id", detailWith(error, 'requestId')?.requestId, id);
 }
 
-// The error of a unary call to a part of the upstream, with its details.
-async function detailed(bench, part, code, reason) {
+// The error of a unary call, with its details.
+async function detailed(bench, request, code, reason) {
   const { id, metadata } = identified();
-  const error = await failure(bench.generate(prompted(part), { metadata }));
+  const error = await failure(bench.generate(request, { metadata }));
   readDetails(bench, error);
   check(error, { code, reason, id });
   return error;
 }
 
 async function badRequest(bench) {
-  const error = await detailed(bench, 'bad-field', status.INVALID_ARGUMENT, 'INVALID_REQUEST');
+  const error = await detailed(bench, prompted('Hello!', { max_tokens: 1_000_000 }), status.INVALID_ARGUMENT, 'INVALID_REQUEST');
   equal("the metadata's http_status", error.errorInfoMetadata.http_status, '400');
   const [violation] = detailWith(error, 'fieldViolations').fieldViolations;
-  equal('the field', violation.field, 'temperature');
-  equal('its description', violation.description, 'temperature must be at most 1.0 for this model.');
+  equal('the field', violation.field, 'max_tokens');
+  equal('its description', violation.description, 'max_tokens must be in [1, 131072], got 1000000.');
 }
 
 async function contextLength(bench) {
-  const error = await detailed(bench, 'too-long', status.INVALID_ARGUMENT, 'CONTEXT_LENGTH_EXCEEDED');
+  const error = await detailed(bench, prompted('word '.repeat(120_000)), status.INVALID_ARGUMENT, 'CONTEXT_LENGTH_EXCEEDED');
   equal('the field', detailWith(error, 'fieldViolations').fieldViolations[0].field, 'prompt');
 }
 
 async function modelNotFound(bench) {
-  const error = await detailed(bench, 'missing', status.NOT_FOUND, 'MODEL_NOT_FOUND');
+  const error = await detailed(bench, prompted('Hello!', { model: 'missing' }), status.NOT_FOUND, 'MODEL_NOT_FOUND');
   equal("the metadata's model", error.errorInfoMetadata.model, 'missing');
   const { resourceType, resourceName } = detailWith(error, 'resourceType');
   equal('the resource', `${resourceType} ${resourceName}`, 'model missing');
 }
 
 async function retryInfo(bench) {
-  const error = await detailed(bench, 'busy', status.UNAVAILABLE, 'UPSTREAM_OVERLOADED');
+  const error = await detailed(bench, prompted('Fail with 503.'), status.UNAVAILABLE, 'UPSTREAM_OVERLOADED');
   equal('the delay in seconds', Number(detailWith(error, 'retryDelay').retryDelay.seconds), 1);
 }
 
 async function afterDelta(bench) {
   const { id, metadata } = identified();
-  const { text, error } = await folded(bench.stream(prompted('error-after-delta'), { metadata }));
+  const { text, error } = await folded(bench.stream(prompted('Fail with abort.'), { metadata }));
   equal('the text before', text, 'Hello');
   readDetails(bench, error);
-  check(error, { code: status.INTERNAL, reason: 'UPSTREAM_INTERNAL', id });
+  check(error, { code: status.UNAVAILABLE, reason: 'UPSTREAM_ABORTED', id });
   const { partial, deltas } = error.errorInfoMetadata;
   equal('the metadata', `${partial} ${deltas}`, 'true 1');
 }

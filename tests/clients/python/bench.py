@@ -1,7 +1,7 @@
-"""What every case works with: channels, requests, and the upstream's word."""
+"""What every case works with: channels, requests, and the simulated vLLM."""
 
 import json
-import urllib.error
+import time
 import urllib.request
 import uuid
 
@@ -32,45 +32,36 @@ class Bench:
 
 
 class Upstream:
-    """What upstream.py tells of its calls."""
+    """The simulated vLLM."""
 
     def __init__(self, address):
-        self._url = f"http://{address}"
+        self._url = f"http://{address}/load"
 
-    def begun(self, request_id):
-        """Waits until the upstream has the call."""
-        return self._ask("GET", f"/calls/{request_id}?until=begun")
+    def runs(self, want):
+        """Waits until as many generations run."""
+        deadline = time.monotonic() + CALL_SECONDS
+        while time.monotonic() < deadline:
+            with urllib.request.urlopen(self._url) as response:
+                running = json.load(response)["server_load"]
+            if running == want:
+                return
+            time.sleep(0.01)
+        raise AssertionError(f"{running} generations run upstream, not {want}")
 
-    def ended(self, request_id):
-        """Waits until the upstream is done with the call, or was left."""
-        return self._ask("GET", f"/calls/{request_id}?until=ended")
 
-    def abandoned(self, request_id):
-        """Waits until the call's upstream connection is closed in the midst of the answer."""
-        assert self.ended(request_id)["abandoned"], "the upstream was not left"
-
-    def next(self, request_id):
-        """Lets the call's next event go."""
-        self._ask("POST", f"/calls/{request_id}/next")
-
-    def _ask(self, method, path):
-        request = urllib.request.Request(self._url + path, method=method)
-        try:
-            with urllib.request.urlopen(request) as response:
-                return json.load(response)
-        except urllib.error.HTTPError as error:
-            raise AssertionError(f"the upstream has not seen it: {error.read().decode()}") from None
+def unique():
+    """Text that no other call has."""
+    return f"python-{uuid.uuid4().hex}"
 
 
 def identified():
-    """An id by which the upstream is asked about a call, and the metadata that gives it to the call."""
-    request_id = f"python-{uuid.uuid4().hex}"
+    """An id, and the metadata that gives it to a call."""
+    request_id = unique()
     return request_id, (("x-request-id", request_id),)
 
 
-def prompted(part, prompt="Hello!"):
-    """The shortest request for a part of the upstream."""
-    return generation_pb2.GenerateRequest(model=part, prompt=prompt)
+def prompted(prompt, **options):
+    return generation_pb2.GenerateRequest(prompt=prompt, **options)
 
 
 def equal(what, got, want):

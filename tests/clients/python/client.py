@@ -3,8 +3,8 @@
 
     client.py ADAPTER UPSTREAM SERVICE_CONFIG
 
-ADAPTER is the adapter's host and port, UPSTREAM those of upstream.py behind it, and SERVICE_CONFIG the file with the
-retry policy.  The stubs of the contract are looked for on the module path.
+ADAPTER is the adapter's host and port, UPSTREAM those of the simulated vLLM behind it, and SERVICE_CONFIG the file
+with the retry policy.  The stubs of the contract are looked for on the module path.
 """
 
 import pathlib
