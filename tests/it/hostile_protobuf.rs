@@ -150,7 +150,7 @@ async fn a_million_elements_cost_no_more_than_twenty_times_their_bytes() {
         let before = process.peak_bytes();
         let n_bytes = message.len() as u64;
         let told = soon(row, call(channel, path, message)).await;
-        let grown = process.peak_bytes() - before;
+        let grown = process.peak_bytes().saturating_sub(before);
         eprintln!(
             "{row}: {grown} bytes for {n_bytes}, {} times",
             grown / n_bytes

@@ -91,7 +91,7 @@ async fn held(reply: Reply, meter: Option<&Meter>, window: u32) -> u64 {
     if let Some(meter) = meter {
         meter.stalled_for(millis(1000)).await;
     }
-    (process.resident_bytes() - before) / u64::from(N)
+    process.resident_bytes().saturating_sub(before) / u64::from(N)
 }
 
 /// Rows A9 and A10: what waits in a stream.

@@ -22,6 +22,16 @@ async fn before(reply: Reply) -> (Vllm, Adapter) {
     (vllm, adapter)
 }
 
+/// The same, with idle connections that are soon closed.
+async fn hasty_before(reply: Reply) -> (Vllm, Adapter) {
+    let vllm = Vllm::replying(reply).await;
+    let adapter = Adapter::before(vllm.base_url())
+        .with(|config| config.upstream.idle_timeout = Duration::from_millis(200))
+        .start()
+        .await;
+    (vllm, adapter)
+}
+
 /// The status of a unary call.
 async fn unary(adapter: &Adapter) -> Status {
     let answered = adapter.client().generate(prompt("x")).await;
@@ -301,7 +311,7 @@ async fn a_page_is_never_an_answer_and_never_echoed() {
 #[tokio::test]
 async fn a_stream_is_over_with_its_done_though_the_connection_stays_open() {
     let done = Signal::new();
-    let (vllm, adapter) = before(whole().give(&done).fall_silent()).await;
+    let (vllm, adapter) = hasty_before(whole().give(&done).fall_silent()).await;
     let mut times = Vec::new();
     for _ in 0..5 {
         let begun = Instant::now();
@@ -327,7 +337,7 @@ async fn what_comes_after_done_is_ignored_and_its_connection_is_not_used_again()
         ("a second response", whole().end_body().send(stray)),
     ];
     for (row, reply) in rows {
-        let (vllm, adapter) = before(reply).await;
+        let (vllm, adapter) = hasty_before(reply).await;
         for n in 0..3 {
             let streamed = adapter.stream(prompt("x")).await;
             assert_eq!(outcome(&streamed.status).0, Code::Ok, "{row} {n}");

@@ -40,7 +40,7 @@ pub const CANCEL: u32 = 8;
 pub const ENHANCE_YOUR_CALM: u32 = 11;
 
 /// Longer than any limit that a test waits for; a test that reaches it has failed.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A connection, from the caller's side.
 pub struct RawH2 {
