@@ -42,7 +42,7 @@ impl Adapter {
         embedding::fit(&mut request, self.upstream.version().await).map_err(Error::TooOld)?;
         match self
             .upstream
-            .post(Route::EMBEDDINGS, &request, call.headers())
+            .post(Route::EMBEDDINGS, &request, &call.headers)
             .await
         {
             Err(error) if is_about_encoding(&error) => {
@@ -50,7 +50,7 @@ impl Adapter {
                 request.endianness = None;
                 Ok(self
                     .upstream
-                    .post(Route::EMBEDDINGS, &request, call.headers())
+                    .post(Route::EMBEDDINGS, &request, &call.headers)
                     .await?)
             }
             answer => Ok(answer?),

@@ -55,7 +55,7 @@ impl Adapter {
         call.set_fields(Fields::MODELS);
         let list = self
             .upstream
-            .get(Route::MODELS, call.headers())
+            .get(Route::MODELS, &call.headers)
             .await?
             .read()?;
         let server = Server {

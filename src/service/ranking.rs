@@ -22,7 +22,7 @@ impl RankingService for Adapter {
             let request = ranking::score_request(message, &self.policy)?;
             let answer = self
                 .upstream
-                .post(Route::SCORE, &request, call.headers())
+                .post(Route::SCORE, &request, &call.headers)
                 .await?;
             let n_documents = request.text_2.len();
             Ok(ranking::score_response(answer.read()?, n_documents)?)
@@ -41,7 +41,7 @@ impl RankingService for Adapter {
             let request = ranking::rerank_request(message, &self.policy)?;
             let answer = self
                 .upstream
-                .post(Route::RERANK, &request, call.headers())
+                .post(Route::RERANK, &request, &call.headers)
                 .await?;
             let n_documents = request.documents.len();
             let response = ranking::rerank_response(answer.read()?, n_documents, request.top_n)?;

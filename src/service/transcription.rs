@@ -33,7 +33,7 @@ impl TranscriptionService for Adapter {
             let form = self.form(message, Mode::Unary, &call)?;
             let answer = self
                 .upstream
-                .post_form(Route::TRANSCRIPTIONS, form, call.headers())
+                .post_form(Route::TRANSCRIPTIONS, form, &call.headers)
                 .await?;
             Ok(transcription::response(answer.read()?, asked))
         };
@@ -49,7 +49,7 @@ impl TranscriptionService for Adapter {
             let form = self.form(message, Mode::Stream, &call)?;
             let events = self
                 .upstream
-                .stream_form(Route::TRANSCRIPTIONS, form, call.headers())
+                .stream_form(Route::TRANSCRIPTIONS, form, &call.headers)
                 .await?;
             Ok((events, Translator::default()))
         };

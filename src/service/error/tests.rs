@@ -55,10 +55,7 @@ fn status(error: &Error, call: &Call) -> (Status, &'static str) {
         (info.domain.as_str(), info.reason.as_str()),
         (report::DOMAIN, reason)
     );
-    assert_eq!(
-        details.request_info().unwrap().request_id,
-        call.id().as_str()
-    );
+    assert_eq!(details.request_info().unwrap().request_id, call.id());
     assert!(status.message().len() <= 1024 && !status.message().contains('\n'));
     assert!(!status.message().contains("secret") && !status.message().contains("theirs"));
     assert!(status.details().len() * 4 / 3 + status.message().len() < 4096);
