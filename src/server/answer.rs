@@ -88,7 +88,7 @@ async fn routed(
     let mut routes = answers.routes.clone();
     let mut answered = pin!(async move { routes.call(request).await });
     poll_fn(|cx| {
-        if let Some(ending) = call.ending() {
+        if let Some(&ending) = call.ending.get() {
             return Poll::Ready(Err(TransportError::Ended(ending)));
         }
         caught(call, || answered.as_mut().poll(cx))

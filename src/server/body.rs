@@ -207,7 +207,7 @@ impl Open {
         let polled = caught(&self.call, || Pin::new(&mut self.body).poll_frame(cx));
         // A service that has ended the call by itself says how.
         let is_end = matches!(&polled, Poll::Ready(Ok(Some(Ok(frame)))) if frame.is_trailers());
-        if let Some(ending) = self.call.ending().filter(|_| !is_end) {
+        if let Some(&ending) = self.call.ending.get().filter(|_| !is_end) {
             return Poll::Ready(Err(TransportError::Ended(ending)));
         }
         let mut frame = ready!(polled)?;

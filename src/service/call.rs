@@ -45,10 +45,11 @@ pub(crate) struct State {
     pub(crate) headers: Headers,
     model: OnceLock<String>,
     fields: OnceLock<Fields>,
-    failure: OnceLock<Failure>,
-    ending: OnceLock<Ending>,
-    first_response: OnceLock<Instant>,
-    n_responses: AtomicU64,
+    pub(super) failure: OnceLock<Failure>,
+    /// Why the server ends the call; unset while it does not.
+    pub(crate) ending: OnceLock<Ending>,
+    pub(super) first_response: OnceLock<Instant>,
+    pub(super) n_responses: AtomicU64,
     n_deltas: AtomicU64,
     /// Pieces of the response that were given to the transport.
     n_pieces: AtomicU64,
@@ -152,19 +153,9 @@ impl State {
         self.method.starts_with("/grpc.")
     }
 
-    /// Why the call failed; `None` while it has not.
-    pub(crate) fn failure(&self) -> Option<&Failure> {
-        self.failure.get()
-    }
-
     /// The call has failed. The first failure counts.
     pub(crate) fn fail(&self, reason: &'static str, cause: Option<String>) {
         let _ = self.failure.set(Failure { reason, cause });
-    }
-
-    /// Why the server ends the call; `None` while it does not.
-    pub(crate) fn ending(&self) -> Option<Ending> {
-        self.ending.get().copied()
     }
 
     /// Ends the call, which its parts learn when they are next polled. The first ending counts.
@@ -178,14 +169,6 @@ impl State {
             let _ = self.first_response.set(Instant::now());
         }
         self.n_deltas.fetch_add(u64::from(is_delta), Relaxed);
-    }
-
-    pub(crate) fn first_response(&self) -> Option<Instant> {
-        self.first_response.get().copied()
-    }
-
-    pub(crate) fn n_responses(&self) -> u64 {
-        self.n_responses.load(Relaxed)
     }
 
     /// Deltas of text or of tool calls among the responses.

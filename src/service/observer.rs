@@ -1,5 +1,7 @@
 //! One line in the log for each call, when it ends.
 
+use std::sync::atomic::Ordering::Relaxed;
+
 use tokio::time::Instant;
 use tonic::Code;
 
@@ -28,7 +30,7 @@ impl Observer {
 
     /// The call has ended with this status.
     pub(crate) fn end(&mut self, code: Code) {
-        let reason = self.call.failure().map_or("", |failure| failure.reason);
+        let reason = self.call.failure.get().map_or("", |failure| failure.reason);
         self.record(code, reason);
     }
 
@@ -49,9 +51,12 @@ impl Observer {
                     request_id = call.id(),
                     model = start(call.model()),
                     duration_ms = millis(call.begun, Instant::now()),
-                    first_response_ms = call.first_response().map(|at| millis(call.begun, at)),
-                    n_responses = call.n_responses(),
-                    cause = call.failure().and_then(|failure| failure.cause.as_deref()),
+                    first_response_ms = call.first_response.get().map(|&at| millis(call.begun, at)),
+                    n_responses = call.n_responses.load(Relaxed),
+                    cause = call
+                        .failure
+                        .get()
+                        .and_then(|failure| failure.cause.as_deref()),
                     "call"
                 )
             };

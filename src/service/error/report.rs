@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use prost::Message;
+use http::{HeaderMap, HeaderName, HeaderValue};
 use tonic::{
     Code, Status,
     metadata::{MetadataMap, MetadataValue},
@@ -124,15 +124,11 @@ impl Report {
     }
 }
 
-/// The message and the details, which stand in two trailers, the second in base64 and with the message in it.
+/// The names and values of the trailers; those that are added later take less than 256 bytes.
 fn trailer_bytes(status: &Status) -> usize {
-    let details = tonic_types::pb::Status {
-        code: status.code().into(),
-        message: status.message().to_owned(),
-        details: Vec::new(),
-    };
-    // The names and the other trailers take less than 256 bytes.
-    3 * status.message().len().min(342)
-        + (details.encoded_len() + status.details().len()) * 4 / 3
-        + 256
+    let mut trailers = HeaderMap::new();
+    // The fixed texts of a status can be written.
+    let _ = status.add_header(&mut trailers);
+    let bytes = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len();
+    256 + trailers.iter().map(bytes).sum::<usize>()
 }

@@ -48,7 +48,7 @@ fn refused(status: u16, body: &str, retry_after: Option<u64>) -> Error {
 #[track_caller]
 fn status(error: &Error, call: &Call) -> (Status, &'static str) {
     let status = error.to_status(call);
-    let reason = call.failure().unwrap().reason;
+    let reason = call.failure.get().unwrap().reason;
     let details = status.get_error_details();
     let info = details.error_info().unwrap();
     assert_eq!(

@@ -87,8 +87,8 @@ fn ended(ending: Ending) -> (Code, &'static str) {
 
 /// The outcome of a call that was dropped before its end: the server ended it, it panicked, or its caller left.
 pub(crate) fn dropped(call: &Call) -> (Code, &'static str) {
-    match call.ending() {
-        Some(ending) => ended(ending),
+    match call.ending.get() {
+        Some(&ending) => ended(ending),
         None if std::thread::panicking() => PANIC,
         None => (Cancelled, "CALLER_CANCELLED"),
     }
