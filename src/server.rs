@@ -1,16 +1,7 @@
-//! The listener, its connections, and how they end.
+//! The listener, its connections, what surrounds every call, and the drain.
 //!
 //! tonic provides the services. The accept loop is the project's own, because tonic's server cannot set what a safe
 //! default needs: the buffer of a stream that is not read, an age with a grace that works, an end to the drain.
-//!
-//! - `services`: what is served, `health` among it.
-//! - `listener`: accepts connections, and survives running out of descriptors.
-//! - `connection`: one connection, from its `preface` to its last call.
-//! - `call`: the calls of a connection, and when the server ends them.
-//! - `admission`: how much at once.
-//! - `answer`: what surrounds every call; `body`: what it receives and sends.
-//! - `phase`: how far the server is from its end.
-//!
 //! Nothing here outlives [`serve`]: each task is in a set that is dropped with its owner.
 
 mod admission;
@@ -21,27 +12,20 @@ mod connection;
 mod health;
 mod listener;
 mod padding;
-mod phase;
 mod preface;
 mod services;
 
-use std::{pin::pin, time::Duration};
-
-use std::sync::Arc;
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use tokio::{net::TcpListener, sync::watch, task::JoinSet, time};
 use tokio_stream::{Stream, StreamExt};
 
-use crate::{
-    config::{self, Config},
-    service::error::transport::MessageLimits,
-};
+use crate::config::Config;
 use admission::Admission;
 use answer::Answers;
-use connection::Shared;
+use connection::{LAST_WORDS, Phase};
 use health::ServingStatus;
 use listener::Listener;
-use phase::{Phase, Phases};
 use services::Services;
 
 /// What keeps the server from serving, or from ending well.
@@ -58,18 +42,7 @@ pub enum Error {
     Interrupted,
 }
 
-/// What connections and calls are limited by.
-struct Settings {
-    server: config::Server,
-    max_duration: Option<Duration>,
-}
-
-/// Time that the last statuses of cut calls have to be sent.
-///
-/// Callers that read get theirs in one round trip; the others must not hold up the end of the process.
-const LAST_WORDS: Duration = Duration::from_millis(750);
-
-/// The same where the process was told to stop at once.
+/// [`LAST_WORDS`] where the process was told to stop at once.
 const PARTING_WORDS: Duration = Duration::from_millis(200);
 
 /// Serves until `stop` yields, and then until running calls have ended or had their time.
@@ -87,12 +60,17 @@ pub async fn serve(
     stop: impl Stream<Item = ()>,
 ) -> Result<(), Error> {
     let (services, upkeep) = services::services(&config)?;
-    let settings = Settings {
+    let answers = Answers {
+        routes: services.routes.clone(),
+        admission: Admission::new(
+            config.server.max_in_flight,
+            config.server.max_request_memory,
+        ),
+        config: config.server,
         max_duration: config.limits.max_duration,
-        server: config.server,
     };
     tokio::select! {
-        served = run(listener, services, settings, stop) => served,
+        served = run(listener, services, answers, stop) => served,
         never = upkeep => match never {},
     }
 }
@@ -100,62 +78,41 @@ pub async fn serve(
 async fn run(
     listener: TcpListener,
     services: Services,
-    settings: Settings,
+    answers: Answers,
     stop: impl Stream<Item = ()>,
 ) -> Result<(), Error> {
     let mut stop = pin!(stop);
-    let (phase, phases) = Phases::channel();
-    let Settings {
-        server: config,
-        max_duration,
-    } = settings;
-    let (drain_delay, drain_timeout) = (config.drain_delay, config.drain_timeout);
+    let (phase, phases) = watch::channel(Phase::Serving);
+    let (drain_delay, drain_timeout) = (answers.config.drain_delay, answers.config.drain_timeout);
+    let mut listener = Listener::new(listener, Arc::new(answers), phases);
     services.report(ServingStatus::Serving);
-    let answers = Arc::new(Answers {
-        routes: services.routes(),
-        limits: MessageLimits {
-            request: config.max_request_bytes,
-            response: config.max_response_bytes,
-        },
-        admission: Admission::new(config.max_in_flight, config.max_request_memory),
-        pad_responses: config.pad_responses,
-    });
-    let shared = Shared {
-        config,
-        answers,
-        phases,
-        max_duration,
-    };
-    let mut listener = Listener::new(listener, shared);
-
     tokio::select! {
         never = listener.accept() => match never {},
         Some(()) = stop.next() => {}
     }
     tracing::info!("stopping: health is NOT_SERVING");
     services.report(ServingStatus::NotServing);
-    let delay = async {
-        tokio::select! {
-            never = listener.accept() => match never {},
-            () = time::sleep(drain_delay) => {}
-        }
+    let is_interrupted = tokio::select! {
+        never = listener.accept() => match never {},
+        () = time::sleep(drain_delay) => false,
+        Some(()) = stop.next() => true,
     };
-    let delayed = unless_stopped(&mut stop, delay).await;
     let mut connections = listener.close();
-    let drained = match delayed {
-        Ok(()) => {
-            let drain = drain(&mut connections, &phase, drain_timeout);
-            unless_stopped(&mut stop, drain).await
-        }
-        Err(interrupted) => Err(interrupted),
-    };
-    if drained.is_err() {
+    let is_interrupted = is_interrupted
+        || tokio::select! {
+            () = drain(&mut connections, &phase, drain_timeout) => false,
+            Some(()) = stop.next() => true,
+        };
+    if is_interrupted {
         tracing::warn!("stopping at once");
         phase.send_replace(Phase::Ending);
         all_ended(&mut connections, PARTING_WORDS).await;
     }
     connections.shutdown().await;
-    drained
+    match is_interrupted {
+        true => Err(Error::Interrupted),
+        false => Ok(()),
+    }
 }
 
 /// Tells connections to go away, and ends what still runs after `limit`.
@@ -177,17 +134,6 @@ async fn drain(connections: &mut JoinSet<()>, phase: &watch::Sender<Phase>, limi
 async fn all_ended(connections: &mut JoinSet<()>, limit: Duration) -> bool {
     let ended = async { while connections.join_next().await.is_some() {} };
     time::timeout(limit, ended).await.is_ok()
-}
-
-/// What `future` gives, unless `stop` yields first.
-async fn unless_stopped<F: Future>(
-    mut stop: impl Stream<Item = ()> + Unpin,
-    future: F,
-) -> Result<F::Output, Error> {
-    tokio::select! {
-        output = future => Ok(output),
-        Some(()) = stop.next() => Err(Error::Interrupted),
-    }
 }
 
 #[cfg(test)]

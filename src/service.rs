@@ -15,12 +15,13 @@ mod transcription;
 
 use std::{convert::Infallible, sync::Arc};
 
-use tonic::{Response, Status};
+use serde::Serialize;
+use tonic::{Request, Response, Status};
 
 use self::{call::Call, error::Error};
 use crate::{
     config::{Config, Policy},
-    upstream,
+    upstream::{self, Answer, Route},
 };
 
 /// What answers every service of the contract. Clones share the upstream's connections.
@@ -43,18 +44,33 @@ impl Adapter {
     pub(crate) fn upkeep(&self) -> impl Future<Output = Infallible> + Send + use<> {
         self.upstream.expire_idle()
     }
+
+    /// Asks the upstream, and reads its whole answer.
+    async fn post(
+        &self,
+        call: &Call,
+        route: Route,
+        request: impl Serialize,
+    ) -> Result<Answer, Error> {
+        let answer = self.upstream.post(route, &request, &call.headers).await;
+        Ok(answer?)
+    }
 }
 
+/// What an RPC returns.
+type Reply<T> = Result<Response<T>, Status>;
+
 /// Answers a unary call; a failure becomes its status.
-async fn unary<T>(
-    call: &Call,
-    answer: impl Future<Output = Result<T, Error>>,
-) -> Result<Response<T>, Status> {
-    match answer.await {
+async fn unary<M, T, F>(request: Request<M>, answer: impl FnOnce(Call, M) -> F) -> Reply<T>
+where
+    F: Future<Output = Result<T, Error>>,
+{
+    let (call, message) = Call::parts(request);
+    match answer(call.clone(), message).await {
         Ok(answer) => {
             call.responded(false);
             Ok(Response::new(answer))
         }
-        Err(error) => Err(error.to_status(call)),
+        Err(error) => Err(error.to_status(&call)),
     }
 }

@@ -1,7 +1,6 @@
 //! The bodies of a call: the request's comes in time and holds one message; the response's ends with a status.
 
 use std::{
-    any::Any,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     sync::Arc,
@@ -20,11 +19,7 @@ use tokio::{
 use tonic::{Code, Status, body::Body};
 
 use super::{admission::Held, padding::padded};
-use crate::service::{
-    call::Call,
-    error::transport::{MessageLimits, TransportError},
-    observer::Observer,
-};
+use crate::service::{call::Call, error::transport::TransportError, observer::Observer};
 
 /// Longest silence while a request's message is still to come.
 ///
@@ -35,7 +30,6 @@ const SILENCE: Duration = Duration::from_secs(10);
 pub(super) struct RequestBody {
     body: Incoming,
     call: Call,
-    limits: MessageLimits,
     held: Arc<Held>,
     /// `None` where the method takes several messages, with any time between them: reflection.
     message: Option<OneMessage>,
@@ -53,30 +47,32 @@ struct OneMessage {
     n_read: u64,
 }
 
-/// A response's body. It ends with trailers also where the server ends the call or the service panics.
+/// A response's body, until it has ended. It ends with trailers also where the server ends the call or the service
+/// panics.
 #[derive(Debug)]
-pub(super) struct ResponseBody(Option<Open>);
+pub(super) struct ResponseBody(pub(super) Option<Open>);
 
 #[derive(Debug)]
-struct Open {
-    body: Body,
-    call: Call,
-    observer: Observer,
-    limits: MessageLimits,
-    padding: Option<usize>,
+pub(super) struct Open {
+    pub(super) body: Body,
+    pub(super) call: Call,
+    pub(super) observer: Observer,
+    /// The largest message.
+    pub(super) max_bytes: usize,
+    /// The size that messages are filled up to, in bytes.
+    pub(super) padding: Option<usize>,
     /// The call's place among those that are allowed at once.
-    _permit: Option<OwnedSemaphorePermit>,
+    pub(super) _permit: Option<OwnedSemaphorePermit>,
 }
 
 // === impl RequestBody ===
 
 impl RequestBody {
-    pub(super) fn new(body: Incoming, call: Call, limits: MessageLimits, held: Arc<Held>) -> Self {
+    pub(super) fn new(body: Incoming, call: Call, held: Arc<Held>) -> Self {
         Self {
             body,
             message: (!call.is_standard()).then(OneMessage::default),
             call,
-            limits,
             held,
             silence: None,
             is_silent: false,
@@ -84,7 +80,7 @@ impl RequestBody {
     }
 
     fn fail<T>(&self, error: &TransportError) -> Poll<Option<Result<T, Status>>> {
-        Poll::Ready(Some(Err(error.to_status(&self.call, self.limits))))
+        Poll::Ready(Some(Err(error.to_status(&self.call))))
     }
 
     /// Ready once nothing has arrived for too long.
@@ -171,30 +167,6 @@ impl OneMessage {
 
 // === impl ResponseBody ===
 
-impl ResponseBody {
-    /// `padding` is the size that messages are filled up to.
-    pub(super) fn new(
-        body: Body,
-        observer: Observer,
-        limits: MessageLimits,
-        padding: Option<usize>,
-        permit: Option<OwnedSemaphorePermit>,
-    ) -> Self {
-        Self(Some(Open {
-            body,
-            call: observer.call().clone(),
-            observer,
-            limits,
-            padding,
-            _permit: permit,
-        }))
-    }
-
-    pub(super) fn empty() -> Self {
-        Self(None)
-    }
-}
-
 impl http_body::Body for ResponseBody {
     type Data = Bytes;
     type Error = Status;
@@ -232,34 +204,30 @@ impl Open {
         cx: &mut Context<'_>,
     ) -> Poll<Result<Option<Result<Frame<Bytes>, Status>>, TransportError>> {
         self.call.resumed();
-        let polled = caught(|| Pin::new(&mut self.body).poll_frame(cx));
+        let polled = caught(&self.call, || Pin::new(&mut self.body).poll_frame(cx));
         // A service that has ended the call by itself says how.
         let is_end = matches!(&polled, Poll::Ready(Ok(Some(Ok(frame)))) if frame.is_trailers());
-        if let Some(ending) = self.call.ending().filter(|_| !is_end) {
+        if let Some(&ending) = self.call.ending.get().filter(|_| !is_end) {
             return Poll::Ready(Err(TransportError::Ended(ending)));
         }
-        let Ok(mut frame) = ready!(polled) else {
-            tracing::error!(request_id = self.call.id().as_str(), "a call panicked");
-            return Poll::Ready(Err(TransportError::Panicked));
-        };
-        if let (Some(size), Some(Ok(frame))) = (self.padding, &mut frame)
-            && let Some(data) = frame.data_mut()
-        {
-            *data = padded(data, size);
-        }
-        if let Some(Ok(frame)) = &mut frame
-            && let Some(trailers) = frame.trailers_mut()
-        {
-            let error = |code, message| TransportError::Response(code, message);
-            let code = completed(trailers, &self.call, self.limits, error);
-            self.observer.end(code.unwrap_or(Code::Unknown));
+        let mut frame = ready!(polled)?;
+        if let Some(Ok(frame)) = &mut frame {
+            if let (Some(size), Some(data)) = (self.padding, frame.data_mut()) {
+                *data = padded(data, size);
+            }
+            if let Some(trailers) = frame.trailers_mut() {
+                let code = completed(trailers, &self.call, |code, text| {
+                    TransportError::Response(code, text, self.max_bytes)
+                });
+                self.observer.end(code.unwrap_or(Code::Unknown));
+            }
         }
         Poll::Ready(Ok(frame))
     }
 
     /// The trailers of a call that ends here.
     fn cut(&mut self, error: &TransportError) -> Result<Frame<Bytes>, Status> {
-        let status = error.to_status(&self.call, self.limits);
+        let status = error.to_status(&self.call);
         self.observer.end(status.code());
         let mut trailers = HeaderMap::new();
         status.add_header(&mut trailers)?;
@@ -271,14 +239,13 @@ impl Open {
 pub(super) fn completed(
     headers: &mut HeaderMap,
     call: &Call,
-    limits: MessageLimits,
     error: impl FnOnce(Code, String) -> TransportError,
 ) -> Option<Code> {
     let bare = Status::from_header_map(headers)?;
     if bare.code() == Code::Ok || headers.contains_key("grpc-status-details-bin") {
         return Some(bare.code());
     }
-    let status = error(bare.code(), bare.message().to_owned()).to_status(call, limits);
+    let status = error(bare.code(), bare.message().to_owned()).to_status(call);
     // The fixed texts of a status can be written.
     let _ = status.add_header(headers);
     Some(status.code())
@@ -286,13 +253,16 @@ pub(super) fn completed(
 
 /// Polls, and returns a panic as an error. What has panicked is dropped and not polled again.
 pub(super) fn caught<T>(
+    call: &Call,
     poll: impl FnOnce() -> Poll<T>,
-) -> Poll<Result<T, Box<dyn Any + Send + 'static>>> {
-    match catch_unwind(AssertUnwindSafe(poll)) {
-        Ok(Poll::Ready(output)) => Poll::Ready(Ok(output)),
-        Ok(Poll::Pending) => Poll::Pending,
-        Err(panic) => Poll::Ready(Err(panic)),
-    }
+) -> Poll<Result<T, TransportError>> {
+    catch_unwind(AssertUnwindSafe(poll)).map_or_else(
+        |_panic| {
+            tracing::error!(request_id = call.id(), "a call panicked");
+            Poll::Ready(Err(TransportError::Panicked))
+        },
+        |polled| polled.map(Ok),
+    )
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use tokio::{
     time::{self, Instant, Sleep},
 };
 
-use crate::service::call::{Call, Ending};
+use crate::service::{call::Call, deadline::Ending};
 
 /// The calls of one connection. Dropping it ends them.
 #[derive(Debug)]
@@ -28,7 +28,10 @@ pub(super) struct Executor(Weak<Shared>);
 #[derive(Debug)]
 struct Shared {
     open: Mutex<Open>,
-    signal: Arc<Signal>,
+    /// For calls of the contract.
+    own: Arc<Signal>,
+    /// For calls of gRPC's own services.
+    standard: Arc<Signal>,
     stall_timeout: Option<Duration>,
 }
 
@@ -42,14 +45,11 @@ struct Open {
     changed: Instant,
 }
 
-/// Says to every call of a connection that it ends.
+/// Says to calls of a connection that they end.
 #[derive(Debug, Default)]
 struct Signal {
     ending: OnceLock<Ending>,
     given: Arc<Notify>,
-    /// The same for the calls of gRPC's own services.
-    standard_ending: OnceLock<Ending>,
-    standard_given: Arc<Notify>,
 }
 
 pin_project! {
@@ -85,7 +85,8 @@ impl Calls {
                 next: None,
                 changed: Instant::now(),
             }),
-            signal: Arc::default(),
+            own: Arc::default(),
+            standard: Arc::default(),
             stall_timeout,
         }))
     }
@@ -109,35 +110,37 @@ impl Calls {
         Poll::Pending
     }
 
-    /// Returns once there has been no call for that long.
-    pub(super) async fn idle_for(&self, limit: Duration) {
+    /// Returns once there has been no call for that long; never where there is no limit.
+    pub(super) async fn idle_for(&self, limit: Option<Duration>) {
+        let Some(limit) = limit else {
+            return std::future::pending().await;
+        };
         loop {
-            let idle_until = {
+            let now = Instant::now();
+            let since = {
                 let open = self.0.open();
                 if open.tasks.is_empty() {
-                    open.changed + limit
+                    open.changed
                 } else {
-                    Instant::now() + limit
+                    now
                 }
             };
-            if idle_until <= Instant::now() {
+            if since + limit <= now {
                 return;
             }
-            time::sleep_until(idle_until).await;
+            time::sleep_until(since + limit).await;
         }
     }
 
     /// Ends the calls that run and those still to come. The first ending counts.
     pub(super) fn end(&self, ending: Ending) {
-        let _ = self.0.signal.ending.set(ending);
-        self.0.signal.given.notify_waiters();
-        self.0.signal.standard_given.notify_waiters();
+        self.0.own.give(ending);
+        self.0.standard.give(ending);
     }
 
     /// Ends watches of the health and reflection, which would go on for as long as their callers like.
     pub(super) fn drain(&self) {
-        let _ = self.0.signal.standard_ending.set(Ending::Draining);
-        self.0.signal.standard_given.notify_waiters();
+        self.0.standard.give(Ending::Draining);
     }
 }
 
@@ -152,9 +155,9 @@ impl Shared {
 // === impl Signal ===
 
 impl Signal {
-    fn ending_of(&self, call: &Call) -> Option<Ending> {
-        let standard = self.standard_ending.get().filter(|_| call.is_standard());
-        self.ending.get().or(standard).copied()
+    fn give(&self, ending: Ending) {
+        let _ = self.ending.set(ending);
+        self.given.notify_waiters();
     }
 }
 
@@ -170,16 +173,16 @@ where
         };
         let mut open = shared.open();
         let call = open.next.take();
-        let given = match call.as_ref().is_some_and(Call::is_standard) {
-            true => &shared.signal.standard_given,
-            false => &shared.signal.given,
+        let signal = match call.as_ref().is_some_and(|call| call.is_standard()) {
+            true => &shared.standard,
+            false => &shared.own,
         };
         let task = Task {
             stream,
             call,
-            given: Arc::clone(given).notified_owned(),
+            given: Arc::clone(&signal.given).notified_owned(),
             is_listening: false,
-            signal: Arc::clone(&shared.signal),
+            signal: Arc::clone(signal),
             timer: Timer::new(shared.stall_timeout),
         };
         open.changed = Instant::now();
@@ -202,7 +205,7 @@ impl<F: Future<Output = ()>> Future for Task<F> {
             let _ = this.given.poll(cx);
             *this.is_listening = true;
         }
-        if let Some(ending) = this.signal.ending_of(call) {
+        if let Some(&ending) = this.signal.ending.get() {
             call.end(ending);
         }
         // The response's body makes a status of an ending, so the time is looked at before the body is polled; and
@@ -234,8 +237,8 @@ impl Timer {
 
     /// Ready at the call's deadline, or once a piece of its response has waited for the limit.
     fn poll(&mut self, call: &Call, cx: &mut Context<'_>) -> Poll<Ending> {
-        let deadline = call.deadline().ok().flatten();
-        let deadline = deadline.map(|it| (it.at, Ending::Expired(it.limit)));
+        let deadline = call.deadline.ok().flatten();
+        let deadline = deadline.map(|it| (it.at, it.ending));
         let stall = self.stalls_at(call).map(|at| (at, Ending::CallerTooSlow));
         let ends = deadline.into_iter().chain(stall);
         let Some((end, ending)) = ends.min_by_key(|(end, _)| *end) else {
@@ -282,7 +285,6 @@ mod tests {
     use std::future::poll_fn;
 
     use super::*;
-    use crate::service::deadline::Limit;
 
     const LIMIT: Duration = Duration::from_secs(60);
 
@@ -336,7 +338,7 @@ mod tests {
             }
             let start = Instant::now();
             let ending = poll_fn(|cx| timer.poll(&call, cx)).await;
-            let expected = Ending::Expired(Limit::Operator);
+            let expected = Ending::MaxDuration;
             assert_eq!((ending, start.elapsed()), (expected, LIMIT / 2));
         }
     }

@@ -14,21 +14,24 @@ use async_stream::stream;
 use http::Request;
 use hyper::{body::Incoming, server::conn::http2, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::{net::TcpStream, time};
+use tokio::{net::TcpStream, sync::watch, time};
 use tokio_stream::{Stream, StreamExt};
 use tokio_util::io::InspectReader;
 
 use super::{
-    LAST_WORDS,
     answer::{Answers, answer},
     call::{Calls, Executor},
-    phase::{Phase, Phases},
     preface::Preface,
 };
 use crate::{
     config,
-    service::call::{Call, Ending},
+    service::{call::Call, deadline::Ending},
 };
+
+/// Time that the last statuses of cut calls have to be sent.
+///
+/// Callers that read get theirs in one round trip; the others must not hold up the end of the process.
+pub(super) const LAST_WORDS: Duration = Duration::from_millis(750);
 
 /// Time that a caller has for its preface and for acknowledging the settings.
 ///
@@ -59,17 +62,17 @@ const PENDING_RESETS: usize = 100;
 /// Streams that may be reset for the caller's own faults, before the connection is ended for them.
 const LOCAL_RESETS: usize = 128;
 
-/// What all connections have in common.
-#[derive(Debug)]
-pub(super) struct Shared {
-    pub(super) config: config::Server,
-    pub(super) answers: Arc<Answers>,
-    pub(super) phases: Phases,
-    /// Longest time of a call, for its deadline.
-    pub(super) max_duration: Option<Duration>,
+/// How far the server is from its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Phase {
+    Serving,
+    /// Connections are told to go away, and running calls go on.
+    GoingAway,
+    /// Running calls end.
+    Ending,
 }
 
-/// What happens to a connection beside its calls.
+/// What happens to a connection beside its calls, before it is closed.
 #[derive(Debug)]
 enum Step {
     /// It takes no further calls.
@@ -78,16 +81,19 @@ enum Step {
     Drain,
     /// Its running calls end.
     End(Ending),
-    /// It is closed.
-    Close,
 }
 
 /// Serves a connection until its caller, its age or the server ends it. Dropping it ends its calls.
-pub(super) async fn serve(stream: TcpStream, shared: Arc<Shared>) {
+pub(super) async fn serve(
+    stream: TcpStream,
+    answers: Arc<Answers>,
+    phases: watch::Receiver<Phase>,
+) {
     let peer = stream.peer_addr().ok();
-    let calls = Calls::new(shared.config.write_stall_timeout);
+    let config = &answers.config;
+    let calls = Calls::new(config.write_stall_timeout);
     let is_open = Arc::new(AtomicBool::new(false));
-    let mut steps = pin!(steps(&shared, &calls, &is_open));
+    let mut steps = pin!(steps(config, phases, &calls, &is_open));
     let mut preface = Preface::new();
     let opened = Arc::clone(&is_open);
     let socket = InspectReader::new(stream, move |bytes| {
@@ -98,13 +104,13 @@ pub(super) async fn serve(stream: TcpStream, shared: Arc<Shared>) {
     });
     let service = service_fn(|request: Request<Incoming>| {
         let (head, body) = request.into_parts();
-        let call = Call::at_head(&head, shared.max_duration);
+        let call = Call::at_head(&head, answers.max_duration);
         calls.begin(call.clone());
         let request = Request::from_parts(head, body);
-        answer(Arc::clone(&shared.answers), call, request)
+        answer(Arc::clone(&answers), call, request)
     });
     let connection =
-        http2(&shared.config, calls.executor()).serve_connection(TokioIo::new(socket), service);
+        http2(config, calls.executor()).serve_connection(TokioIo::new(socket), service);
     let mut connection = pin!(connection);
     loop {
         tokio::select! {
@@ -115,11 +121,11 @@ pub(super) async fn serve(stream: TcpStream, shared: Arc<Shared>) {
                 return;
             }
             never = poll_fn(|cx| calls.poll_reap(cx)) => match never {},
-            Some(step) = steps.next() => match step {
-                Step::GoAway => connection.as_mut().graceful_shutdown(),
-                Step::Drain => calls.drain(),
-                Step::End(ending) => calls.end(ending),
-                Step::Close => return,
+            step = steps.next() => match step {
+                Some(Step::GoAway) => connection.as_mut().graceful_shutdown(),
+                Some(Step::Drain) => calls.drain(),
+                Some(Step::End(ending)) => calls.end(ending),
+                None => return,
             },
         }
     }
@@ -143,22 +149,19 @@ fn http2(config: &config::Server, executor: Executor) -> http2::Builder<Executor
     builder
 }
 
-/// What happens to a connection, in its order and at its time.
+/// What happens to a connection, in its order and at its time; at the end it is closed.
 fn steps<'a>(
-    shared: &'a Shared,
+    config: &'a config::Server,
+    mut phases: watch::Receiver<Phase>,
     calls: &'a Calls,
     is_open: &'a AtomicBool,
 ) -> impl Stream<Item = Step> + 'a {
-    let (config, mut phases) = (&shared.config, shared.phases.clone());
     stream! {
         let is_draining = tokio::select! {
-            () = unopened(is_open, PREFACE_TIMEOUT) => {
-                yield Step::Close;
-                return;
-            }
-            () = phases.reached(Phase::GoingAway) => true,
+            () = unopened(is_open, PREFACE_TIMEOUT) => return,
+            () = reached(&mut phases, Phase::GoingAway) => true,
             () = elapsed(config.max_connection_age.map(jittered)) => false,
-            () = idle(calls, config.max_connection_idle) => false,
+            () = calls.idle_for(config.max_connection_idle) => false,
         };
         yield Step::GoAway;
         if is_draining {
@@ -167,24 +170,20 @@ fn steps<'a>(
         let grace = config.max_connection_age_grace.filter(|_| !is_draining);
         let ending = tokio::select! {
             // Without a preface there are no calls to wait for.
-            () = unopened(is_open, LAST_WORDS) => {
-                yield Step::Close;
-                return;
-            }
-            () = phases.reached(Phase::Ending) => Ending::Draining,
+            () = unopened(is_open, LAST_WORDS) => return,
+            () = reached(&mut phases, Phase::Ending) => Ending::Draining,
             () = elapsed(grace) => Ending::ConnectionAged,
         };
         yield Step::End(ending);
         time::sleep(LAST_WORDS).await;
-        yield Step::Close;
     }
 }
 
-/// Returns once the connection has had no call for that long.
-async fn idle(calls: &Calls, limit: Option<Duration>) {
-    match limit {
-        Some(limit) => calls.idle_for(limit).await,
-        None => std::future::pending().await,
+/// Returns once the server is as near to its end as `phase`.
+async fn reached(phases: &mut watch::Receiver<Phase>, phase: Phase) {
+    if phases.wait_for(|now| *now >= phase).await.is_err() {
+        // The server is gone, and with it whoever waits.
+        std::future::pending().await
     }
 }
 

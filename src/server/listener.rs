@@ -1,22 +1,19 @@
 //! Accepts connections, and survives running out of descriptors.
 
-use std::{
-    collections::HashMap,
-    convert::Infallible,
-    io,
-    net::IpAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{collections::HashMap, convert::Infallible, io, net::IpAddr, sync::Arc, time::Duration};
 
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{
     net::{TcpListener, TcpStream},
+    sync::watch,
     task::JoinSet,
     time,
 };
 
-use super::connection::{self, Shared};
+use super::{
+    answer::Answers,
+    connection::{self, Phase},
+};
 use crate::config;
 
 /// Pause after a failed accept.
@@ -30,32 +27,28 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub(super) struct Listener {
     socket: TcpListener,
     connections: JoinSet<()>,
-    shared: Arc<Shared>,
-    sources: Arc<Sources>,
+    answers: Arc<Answers>,
+    phases: watch::Receiver<Phase>,
+    /// By address; each of its connections has a clone, so that they can be counted.
+    sources: HashMap<IpAddr, Arc<()>>,
     /// Whether the last accept failed, so that a lasting failure is logged once.
     is_failing: bool,
-}
-
-/// How many connections each address has.
-#[derive(Debug, Default)]
-struct Sources(Mutex<HashMap<IpAddr, usize>>);
-
-/// A connection among those of its address; dropping it makes room for another.
-#[derive(Debug)]
-struct Place {
-    sources: Arc<Sources>,
-    address: IpAddr,
 }
 
 // === impl Listener ===
 
 impl Listener {
-    pub(super) fn new(socket: TcpListener, shared: Shared) -> Self {
+    pub(super) fn new(
+        socket: TcpListener,
+        answers: Arc<Answers>,
+        phases: watch::Receiver<Phase>,
+    ) -> Self {
         Self {
             socket,
             connections: JoinSet::new(),
-            shared: Arc::new(shared),
-            sources: Arc::default(),
+            answers,
+            phases,
+            sources: HashMap::new(),
             is_failing: false,
         }
     }
@@ -84,23 +77,35 @@ impl Listener {
         while let Some(ended) = self.connections.try_join_next() {
             report(ended);
         }
-        if self.connections.len() >= self.shared.config.max_connections {
+        let config = &self.answers.config;
+        if self.connections.len() >= config.max_connections {
             tracing::debug!("closed a connection above the limit");
             return;
         }
-        let limit = self.shared.config.max_connections_per_source;
-        let Some(place) = Sources::place(&self.sources, address, limit) else {
+        // At times, so that accepting takes the same time however many addresses there are.
+        if self.sources.len() > 2 * self.connections.len() {
+            self.sources
+                .retain(|_, source| Arc::strong_count(source) > 1);
+        }
+        // A caller is the same by IPv4 and by IPv6 that maps it.
+        let source = self.sources.entry(address.to_canonical()).or_default();
+        let n_others = Arc::strong_count(source) - 1;
+        if config
+            .max_connections_per_source
+            .is_some_and(|most| n_others >= most)
+        {
             tracing::debug!(%address, "closed a connection above the limit of its address");
             return;
-        };
-        if let Err(error) = set_options(&stream, &self.shared.config) {
+        }
+        if let Err(error) = set_options(&stream, config) {
             // The caller has gone already, or the system lacks an option; neither keeps it from being served.
             tracing::debug!(%error, "could not set a socket option");
         }
-        let connection = connection::serve(stream, Arc::clone(&self.shared));
+        let source = Arc::clone(source);
+        let connection = connection::serve(stream, Arc::clone(&self.answers), self.phases.clone());
         self.connections.spawn(async move {
             connection.await;
-            drop(place);
+            drop(source);
         });
     }
 
@@ -110,44 +115,6 @@ impl Listener {
             self.is_failing = true;
         }
         time::sleep(ACCEPT_PAUSE).await;
-    }
-}
-
-// === impl Sources ===
-
-impl Sources {
-    /// A place for another connection of that address, unless it has as many as it may.
-    fn place(this: &Arc<Self>, address: IpAddr, limit: Option<usize>) -> Option<Place> {
-        // A caller is the same by IPv4 and by IPv6 that maps it.
-        let address = address.to_canonical();
-        let mut counts = this.counts();
-        let count = counts.entry(address).or_default();
-        if limit.is_some_and(|limit| *count >= limit) {
-            return None;
-        }
-        *count += 1;
-        Some(Place {
-            sources: Arc::clone(this),
-            address,
-        })
-    }
-
-    fn counts(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-// === impl Place ===
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut counts = self.sources.counts();
-        if let Some(count) = counts.get_mut(&self.address) {
-            *count -= 1;
-            if *count == 0 {
-                counts.remove(&self.address);
-            }
-        }
     }
 }
 

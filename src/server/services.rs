@@ -26,7 +26,7 @@ use crate::{
 /// The services of the contract, by method path, with their health.
 #[derive(Debug)]
 pub(super) struct Services {
-    routes: Routes,
+    pub(super) routes: Routes,
     names: Vec<&'static str>,
     health: watch::Sender<ServingStatus>,
 }
@@ -92,10 +92,6 @@ impl Services {
         }
         self.routes = self.routes.prepare();
         Ok(self)
-    }
-
-    pub(super) fn routes(&self) -> Routes {
-        self.routes.clone()
     }
 
     /// Sets the health of the server as a whole and of each service.

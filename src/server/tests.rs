@@ -19,7 +19,7 @@ use tokio::{
 use tokio_stream::{Stream, wrappers::ReceiverStream};
 use tonic::{Code, Request, Response, Status};
 
-use super::{Error, Services, Settings, run};
+use super::{Admission, Answers, Error, Services, run};
 use crate::{
     config,
     proto::{
@@ -139,16 +139,14 @@ async fn serve(change: impl FnOnce(&mut config::Server)) -> Served {
         GenerationServiceServer::new(scripted).max_encoding_message_size(config.max_response_bytes);
     let services = Services::new().add(service).finish(false).unwrap();
     let mut task = JoinSet::new();
-    let settings = Settings {
-        server: config,
+    let answers = Answers {
+        routes: services.routes.clone(),
+        admission: Admission::new(config.max_in_flight, config.max_request_memory),
+        config,
         max_duration: None,
     };
-    task.spawn(run(
-        listener,
-        services,
-        settings,
-        ReceiverStream::new(stops),
-    ));
+    let stops = ReceiverStream::new(stops);
+    task.spawn(run(listener, services, answers, stops));
     Served {
         address,
         stop,

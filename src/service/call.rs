@@ -3,6 +3,7 @@
 //! The server makes it at the request's head and hands it on in the request's extensions. Clones share it.
 
 use std::{
+    ops::Deref,
     sync::{
         Arc, OnceLock,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
@@ -14,8 +15,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, request::Parts};
 use tokio::time::Instant;
 
 use super::{
-    deadline::{Deadline, Limit, MalformedTimeout},
-    request_id::{REQUEST_ID, RequestId},
+    deadline::{Deadline, Ending, MalformedTimeout},
+    request_id::{REQUEST_ID, accept_or_make},
 };
 use crate::{translate::Fields, upstream::Headers};
 
@@ -32,19 +33,23 @@ const MAX_TRACE_BYTES: usize = 512;
 #[derive(Clone, Debug)]
 pub(crate) struct Call(Arc<State>);
 
+/// What the request's head says, and what has happened since.
 #[derive(Debug)]
-struct State {
+pub(crate) struct State {
+    /// The full path of the method, as `/package.Service/Method`.
     method: Box<str>,
-    begun: Instant,
-    deadline: Result<Option<Deadline>, MalformedTimeout>,
-    headers: Headers,
-    id: RequestId,
+    pub(crate) begun: Instant,
+    /// `None` where nobody set a limit.
+    pub(crate) deadline: Result<Option<Deadline>, MalformedTimeout>,
+    /// What goes to the upstream beside the request's body.
+    pub(crate) headers: Headers,
     model: OnceLock<String>,
     fields: OnceLock<Fields>,
-    failure: OnceLock<Failure>,
-    ending: OnceLock<Ending>,
-    first_response: OnceLock<Instant>,
-    n_responses: AtomicU64,
+    pub(super) failure: OnceLock<Failure>,
+    /// Why the server ends the call; unset while it does not.
+    pub(crate) ending: OnceLock<Ending>,
+    pub(super) first_response: OnceLock<Instant>,
+    pub(super) n_responses: AtomicU64,
     n_deltas: AtomicU64,
     /// Pieces of the response that were given to the transport.
     n_pieces: AtomicU64,
@@ -52,21 +57,8 @@ struct State {
     is_blocked: AtomicBool,
 }
 
-/// Why the server ends a call that would have gone on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ending {
-    /// The process stops, and running calls have had their time.
-    Draining,
-    /// The connection has reached its greatest age, and its calls have had their time.
-    ConnectionAged,
-    /// The caller has not read for too long.
-    CallerTooSlow,
-    /// The deadline has passed.
-    Expired(Limit),
-}
-
 /// What the log says of a failed call.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) struct Failure {
     /// The reason of the status's `google.rpc.ErrorInfo`.
     pub(crate) reason: &'static str,
@@ -76,19 +68,25 @@ pub(crate) struct Failure {
 
 // === impl Call ===
 
+impl Deref for Call {
+    type Target = State;
+
+    fn deref(&self) -> &State {
+        &self.0
+    }
+}
+
 impl Call {
     /// The call whose request has this head. Its deadline counts from now.
     pub(crate) fn at_head(head: &Parts, max_duration: Option<Duration>) -> Self {
-        let id = RequestId::accept_or_make(head.headers.get(REQUEST_ID));
         Self(Arc::new(State {
             method: head.uri.path().into(),
             begun: Instant::now(),
             deadline: Deadline::of(&head.headers, max_duration),
             headers: Headers {
-                request_id: id.as_header().clone(),
+                request_id: accept_or_make(head.headers.get(REQUEST_ID)),
                 trace: trace(&head.headers),
             },
-            id,
             model: OnceLock::new(),
             fields: OnceLock::new(),
             failure: OnceLock::new(),
@@ -105,61 +103,44 @@ impl Call {
     pub(super) fn parts<T>(request: tonic::Request<T>) -> (Self, T) {
         let (_metadata, mut extensions, message) = request.into_parts();
         // The server puts a call into each request.
-        let call = extensions.remove::<Self>();
-        let call =
-            call.unwrap_or_else(|| Self::at_head(&http::Request::new(()).into_parts().0, None));
+        let call = extensions.remove().unwrap_or_else(|| {
+            let (head, ()) = http::Request::new(()).into_parts();
+            Self::at_head(&head, None)
+        });
         (call, message)
     }
+}
 
-    /// The full path of the method, as `/package.Service/Method`.
-    pub(crate) fn method(&self) -> &str {
-        &self.0.method
-    }
+// === impl State ===
 
-    pub(crate) fn id(&self) -> &RequestId {
-        &self.0.id
-    }
-
-    /// What goes to the upstream beside the request's body.
-    pub(crate) fn headers(&self) -> &Headers {
-        &self.0.headers
-    }
-
-    pub(crate) fn begun(&self) -> Instant {
-        self.0.begun
-    }
-
-    /// When the call must have ended; `None` where nobody set a limit.
-    ///
-    /// # Errors
-    ///
-    /// The caller's `grpc-timeout` cannot be read.
-    pub(crate) fn deadline(&self) -> Result<Option<Deadline>, MalformedTimeout> {
-        self.0.deadline
+impl State {
+    pub(crate) fn id(&self) -> &str {
+        // Visible ASCII by construction.
+        self.headers.request_id.to_str().unwrap_or_default()
     }
 
     /// The model that the request names; empty for the default one.
     pub(crate) fn model(&self) -> &str {
-        self.0.model.get().map_or("", String::as_str)
-    }
-
-    pub(crate) fn set_model(&self, model: &str) {
-        // A request names one model.
-        let _ = self.0.model.set(model.to_owned());
+        self.model.get().map_or("", String::as_str)
     }
 
     /// The fields of the request, which an error of the upstream is about.
     pub(crate) fn fields(&self) -> Fields {
-        self.0.fields.get().copied().unwrap_or_default()
+        self.fields.get().copied().unwrap_or_default()
+    }
+
+    pub(crate) fn set_model(&self, model: &str) {
+        // A request names one model.
+        let _ = self.model.set(model.to_owned());
     }
 
     pub(crate) fn set_fields(&self, fields: Fields) {
-        let _ = self.0.fields.set(fields);
+        let _ = self.fields.set(fields);
     }
 
     /// The method's own name, as `StreamGenerate`.
     pub(crate) fn method_name(&self) -> &str {
-        self.method().rsplit('/').next().unwrap_or_default()
+        self.method.rsplit('/').next().unwrap_or_default()
     }
 
     /// Whether the answer is streamed, so that no library repeats the call once it has begun.
@@ -169,65 +150,47 @@ impl Call {
 
     /// Whether the method is of a service that every gRPC server offers: health or reflection.
     pub(crate) fn is_standard(&self) -> bool {
-        self.method().starts_with("/grpc.")
-    }
-
-    /// Why the call failed; `None` while it has not.
-    pub(crate) fn failure(&self) -> Option<&Failure> {
-        self.0.failure.get()
+        self.method.starts_with("/grpc.")
     }
 
     /// The call has failed. The first failure counts.
-    pub(crate) fn fail(&self, failure: Failure) {
-        let _ = self.0.failure.set(failure);
-    }
-
-    /// Why the server ends the call; `None` while it does not.
-    pub(crate) fn ending(&self) -> Option<Ending> {
-        self.0.ending.get().copied()
+    pub(crate) fn fail(&self, reason: &'static str, cause: Option<String>) {
+        let _ = self.failure.set(Failure { reason, cause });
     }
 
     /// Ends the call, which its parts learn when they are next polled. The first ending counts.
     pub(crate) fn end(&self, ending: Ending) {
-        let _ = self.0.ending.set(ending);
+        let _ = self.ending.set(ending);
     }
 
     /// A response goes to the caller.
     pub(crate) fn responded(&self, is_delta: bool) {
-        if self.0.n_responses.fetch_add(1, Relaxed) == 0 {
-            let _ = self.0.first_response.set(Instant::now());
+        if self.n_responses.fetch_add(1, Relaxed) == 0 {
+            let _ = self.first_response.set(Instant::now());
         }
-        self.0.n_deltas.fetch_add(u64::from(is_delta), Relaxed);
-    }
-
-    pub(crate) fn first_response(&self) -> Option<Instant> {
-        self.0.first_response.get().copied()
-    }
-
-    pub(crate) fn n_responses(&self) -> u64 {
-        self.0.n_responses.load(Relaxed)
+        self.n_deltas.fetch_add(u64::from(is_delta), Relaxed);
     }
 
     /// Deltas of text or of tool calls among the responses.
     pub(crate) fn n_deltas(&self) -> u64 {
-        self.0.n_deltas.load(Relaxed)
+        self.n_deltas.load(Relaxed)
     }
 
     /// A piece of the response was given to the transport, which asks for the next one when it could send this one.
     pub(crate) fn handed_over(&self) {
-        self.0.n_pieces.fetch_add(1, Relaxed);
-        self.0.is_blocked.store(true, Relaxed);
+        self.n_pieces.fetch_add(1, Relaxed);
+        self.is_blocked.store(true, Relaxed);
     }
 
     /// The transport asks for the next piece.
     pub(crate) fn resumed(&self) {
-        self.0.is_blocked.store(false, Relaxed);
+        self.is_blocked.store(false, Relaxed);
     }
 
     /// The number of the piece that waits for the caller to read; `None` where none does.
     pub(crate) fn blocked_at(&self) -> Option<u64> {
-        let is_blocked = self.0.is_blocked.load(Relaxed);
-        is_blocked.then(|| self.0.n_pieces.load(Relaxed))
+        let is_blocked = self.is_blocked.load(Relaxed);
+        is_blocked.then(|| self.n_pieces.load(Relaxed))
     }
 }
 

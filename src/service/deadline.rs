@@ -1,4 +1,4 @@
-//! How long a call may take: the caller's `grpc-timeout` and the operator's limit, as one deadline.
+//! How long a call may take, and why the server ends one.
 
 use std::time::Duration;
 
@@ -13,20 +13,29 @@ const GRPC_TIMEOUT: &str = "grpc-timeout";
 /// Longest time that is counted; beyond it there is no deadline. Tokio's timers reach about two years.
 const FAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
-/// When a call must have ended, and whose limit that is. It covers the whole call, upload and stream included.
+/// Why the server ends a call that would have gone on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Ending {
+    #[error("the server is stopping")]
+    Draining,
+    #[error("the connection reached its greatest age")]
+    ConnectionAged,
+    #[error("the caller does not read")]
+    CallerTooSlow,
+    /// The caller's own.
+    #[error("the call's deadline passed; generation has stopped")]
+    Deadline,
+    #[error(
+        "the call took longer than the adapter allows (--max-duration); generation has stopped"
+    )]
+    MaxDuration,
+}
+
+/// When a call must have ended, upload and stream included, and by whose limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Deadline {
     pub(crate) at: Instant,
-    pub(crate) limit: Limit,
-}
-
-/// Whose limit it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Limit {
-    /// The caller's own deadline.
-    Caller,
-    /// The operator's longest duration.
-    Operator,
+    pub(crate) ending: Ending,
 }
 
 /// `grpc-timeout` is not 1 to 8 digits and a unit, or comes twice.
@@ -41,15 +50,15 @@ impl Deadline {
         headers: &HeaderMap,
         max_duration: Option<Duration>,
     ) -> Result<Option<Self>, MalformedTimeout> {
-        let (after, limit) = match (timeout(headers)?, max_duration) {
-            (Some(caller), Some(most)) if most < caller => (Some(most), Limit::Operator),
-            (Some(caller), _) => (Some(caller), Limit::Caller),
-            (None, most) => (most, Limit::Operator),
+        let (after, ending) = match (timeout(headers)?, max_duration) {
+            (Some(caller), Some(most)) if most < caller => (Some(most), Ending::MaxDuration),
+            (Some(caller), _) => (Some(caller), Ending::Deadline),
+            (None, most) => (most, Ending::MaxDuration),
         };
         let after = after.filter(|&after| after < FAR);
         Ok(after.map(|after| Self {
             at: Instant::now() + after,
-            limit,
+            ending,
         }))
     }
 }
@@ -70,15 +79,15 @@ fn parse(value: &[u8]) -> Option<Duration> {
         return None;
     }
     let count: u64 = std::str::from_utf8(digits).ok()?.parse().ok()?;
-    match unit {
-        b'H' => Some(Duration::from_secs(count * 60 * 60)),
-        b'M' => Some(Duration::from_secs(count * 60)),
-        b'S' => Some(Duration::from_secs(count)),
-        b'm' => Some(Duration::from_millis(count)),
-        b'u' => Some(Duration::from_micros(count)),
-        b'n' => Some(Duration::from_nanos(count)),
-        _ => None,
-    }
+    Some(match unit {
+        b'H' => Duration::from_secs(count * 60 * 60),
+        b'M' => Duration::from_secs(count * 60),
+        b'S' => Duration::from_secs(count),
+        b'm' => Duration::from_millis(count),
+        b'u' => Duration::from_micros(count),
+        b'n' => Duration::from_nanos(count),
+        _ => return None,
+    })
 }
 
 #[cfg(test)]
@@ -121,17 +130,17 @@ mod tests {
         };
         let most = Some(Duration::from_secs(10));
         let rows = [
-            (vec!["5S"], most, Some((5, Limit::Caller))),
-            (vec!["20S"], most, Some((10, Limit::Operator))),
-            (vec![], most, Some((10, Limit::Operator))),
-            (vec!["5S"], None, Some((5, Limit::Caller))),
+            (vec!["5S"], most, Some((5, Ending::Deadline))),
+            (vec!["20S"], most, Some((10, Ending::MaxDuration))),
+            (vec![], most, Some((10, Ending::MaxDuration))),
+            (vec!["5S"], None, Some((5, Ending::Deadline))),
             (vec!["99999999H"], None, None),
             (vec![], None, None),
         ];
         for (timeouts, most, expected) in rows {
-            let expected = expected.map(|(seconds, limit)| Deadline {
+            let expected = expected.map(|(seconds, ending)| Deadline {
                 at: Instant::now() + Duration::from_secs(seconds),
-                limit,
+                ending,
             });
             let deadline = Deadline::of(&headers(&timeouts), most);
             assert_eq!(deadline, Ok(expected), "{timeouts:?}");

@@ -1,33 +1,29 @@
 //! `EmbeddingService`: vectors for texts.
 
-use tonic::{Request, Response, Status};
+use tonic::Request;
 
-use super::{Adapter, call::Call, error::Error, unary};
+use super::{Adapter, Reply, call::Call, error::Error, unary};
 use crate::{
     openai::{
         embedding::{EmbeddingRequest, EncodingFormat},
         error::ErrorBody,
     },
-    proto::{self, embedding_service_server::EmbeddingService},
+    proto::{EmbedRequest, EmbedResponse, embedding_service_server::EmbeddingService},
     translate::embedding,
     upstream::{self, Answer, Refusal, Route},
 };
 
 #[tonic::async_trait]
 impl EmbeddingService for Adapter {
-    async fn embed(
-        &self,
-        request: Request<proto::EmbedRequest>,
-    ) -> Result<Response<proto::EmbedResponse>, Status> {
-        let (call, message) = Call::parts(request);
-        let answer = async {
+    async fn embed(&self, request: Request<EmbedRequest>) -> Reply<EmbedResponse> {
+        unary(request, |call, message| async move {
             call.set_model(&message.model);
             let translated = embedding::request(message, &self.policy)?;
             call.set_fields(translated.fields);
             let answer = self.embeddings(translated.request, &call).await?;
             Ok(embedding::response(answer.read()?, translated.asked)?)
-        };
-        unary(&call, answer).await
+        })
+        .await
     }
 }
 
@@ -40,31 +36,24 @@ impl Adapter {
         call: &Call,
     ) -> Result<Answer, Error> {
         embedding::fit(&mut request, self.upstream.version().await).map_err(Error::TooOld)?;
-        match self
-            .upstream
-            .post(Route::EMBEDDINGS, &request, call.headers())
-            .await
-        {
+        match self.post(call, Route::EMBEDDINGS, &request).await {
             Err(error) if is_about_encoding(&error) => {
                 request.encoding_format = EncodingFormat::Float;
                 request.endianness = None;
-                Ok(self
-                    .upstream
-                    .post(Route::EMBEDDINGS, &request, call.headers())
-                    .await?)
+                self.post(call, Route::EMBEDDINGS, request).await
             }
-            answer => Ok(answer?),
+            answer => answer,
         }
     }
 }
 
 /// Whether the upstream refused the encoding, before it ran anything.
-fn is_about_encoding(error: &upstream::Error) -> bool {
-    let upstream::Error::Refused(Refusal {
+fn is_about_encoding(error: &Error) -> bool {
+    let Error::Upstream(upstream::Error::Refused(Refusal {
         status: 400 | 422,
         body: ErrorBody::Engine(error),
         ..
-    }) = error
+    })) = error
     else {
         return false;
     };

@@ -7,15 +7,21 @@ pub(crate) mod transport;
 
 use std::time::Duration;
 
-use tonic::{Code, Status};
+use tonic::{
+    Code::{
+        DeadlineExceeded, FailedPrecondition, Internal, InvalidArgument, ResourceExhausted,
+        Unavailable,
+    },
+    Status,
+};
 
-use super::call::{Call, Failure};
+use super::call::Call;
 use crate::{
     telemetry::Chain,
     translate::{InvalidAnswer, InvalidRequest, Needs},
     upstream,
 };
-use report::{Report, Retry};
+use report::Report;
 
 /// From when on the upstream counts as having worked for a request that was lost: vLLM sends no byte of a unary answer
 /// before the generation has ended, and a request that never began is lost in a round trip.
@@ -28,7 +34,7 @@ pub(crate) enum Error {
     #[error(transparent)]
     InvalidRequest(#[from] InvalidRequest),
     /// The upstream would ignore what the request asks for.
-    #[error("the upstream is too old for {}", .0.field)]
+    #[error("{}: the upstream ignores it; it needs vLLM {} or later", .0.field, .0.version)]
     TooOld(Needs),
     /// The upstream lists no such model.
     #[error("no such model")]
@@ -44,142 +50,77 @@ pub(crate) enum Error {
 impl Error {
     /// The status that the caller gets. The call keeps the reason for the log.
     pub(super) fn to_status(&self, call: &Call) -> Status {
-        let report = self.report(call);
-        call.fail(Failure {
-            reason: report.reason,
-            cause: Some(Chain(self).to_string()),
-        });
-        report.into_status(call)
+        let cause = Chain(self).to_string();
+        self.report(call).into_status(call, Some(cause))
     }
 
     fn report(&self, call: &Call) -> Report {
         match self {
             Self::InvalidRequest(invalid) => {
-                let report = Report::new(
-                    Code::InvalidArgument,
-                    "INVALID_REQUEST",
-                    invalid.to_string(),
-                );
-                let violations = invalid.violations().iter();
-                report.with_violations(
-                    violations.map(|it| (it.field.clone(), it.description.clone())),
-                )
+                let mut report = Report::new(InvalidArgument, "INVALID_REQUEST", invalid);
+                for it in invalid.violations() {
+                    let violation = (it.field.clone(), it.description.clone());
+                    report.violations.push(violation);
+                }
+                report
             }
-            Self::TooOld(needs) => Report::new(
-                Code::FailedPrecondition,
-                "UPSTREAM_TOO_OLD",
-                format!(
-                    "{}: the upstream ignores it; it needs vLLM {} or later",
-                    needs.field, needs.version
-                ),
-            ),
+            Self::TooOld(_) => Report::new(FailedPrecondition, "UPSTREAM_TOO_OLD", self),
             Self::UnknownModel => refusal::no_model(call),
             Self::Upstream(error) => upstream_report(error, call),
-            Self::InvalidAnswer(invalid) => answer_report(*invalid, call),
+            Self::InvalidAnswer(InvalidAnswer::Aborted) => {
+                let text = "the upstream aborted the generation";
+                Report::new(Unavailable, "UPSTREAM_ABORTED", text).after_work(call)
+            }
+            Self::InvalidAnswer(InvalidAnswer::Failed) => {
+                let text = "the upstream failed during the generation";
+                Report::new(Internal, "UPSTREAM_INTERNAL", text)
+            }
+            Self::InvalidAnswer(InvalidAnswer::Unfinished) => {
+                upstream_report(&upstream::Error::Truncated(None), call)
+            }
+            Self::InvalidAnswer(InvalidAnswer::Malformed(_)) => protocol(),
         }
     }
 }
 
-fn answer_report(invalid: InvalidAnswer, call: &Call) -> Report {
-    match invalid {
-        InvalidAnswer::Aborted => worked_for(
-            "UPSTREAM_ABORTED",
-            "the upstream aborted the generation",
-            call,
-        ),
-        InvalidAnswer::Failed => Report::new(
-            Code::Internal,
-            "UPSTREAM_INTERNAL",
-            "the upstream failed during the generation",
-        ),
-        InvalidAnswer::Unfinished => truncated(call),
-        InvalidAnswer::Malformed(_) => protocol(),
-    }
-}
-
 fn upstream_report(error: &upstream::Error, call: &Call) -> Report {
-    use upstream::Error;
+    use upstream::Error as E;
+    // The error's own text, without its causes, has nothing of the upstream's.
+    let report = |code, reason| Report::new(code, reason, error);
     match error {
-        Error::Connect(_) => unavailable("UPSTREAM_CONNECT", "the upstream cannot be reached"),
-        Error::Dns(_) => unavailable("UPSTREAM_DNS", "the upstream's host is not known"),
-        Error::Tls(_) => unavailable("UPSTREAM_TLS", "the upstream cannot be reached by TLS"),
-        Error::Reset { after, .. } => reset(*after, call),
-        Error::Truncated(_) => truncated(call),
-        Error::Refused(refusal) => refusal::report(refusal, call),
-        Error::Redirected(status) => Report::new(
-            Code::Internal,
-            "UPSTREAM_REDIRECT",
-            "the upstream answered with a redirect",
-        )
-        .with("status", status),
-        Error::Protocol(_) => protocol(),
+        E::Connect(_) => report(Unavailable, "UPSTREAM_CONNECT"),
+        E::Dns(_) => report(Unavailable, "UPSTREAM_DNS"),
+        E::Tls(_) => report(Unavailable, "UPSTREAM_TLS"),
+        E::Reset { after, .. } if *after < WORK => report(Unavailable, "UPSTREAM_RESET"),
+        E::Reset { .. } => report(Unavailable, "UPSTREAM_RESET").after_work(call),
+        E::Truncated(_) => report(Unavailable, "UPSTREAM_STREAM_TRUNCATED").after_work(call),
+        E::Refused(refusal) => refusal::report(refusal, call),
+        E::Redirected(status) => report(Internal, "UPSTREAM_REDIRECT").with("status", status),
+        E::Protocol(_) => protocol(),
         // The caller's own batch is too large.
-        Error::TooLarge {
-            what: "body",
-            limit,
-        } if call.fields().is_optional() => Report::new(
-            Code::ResourceExhausted,
-            "RESPONSE_TOO_LARGE",
-            format!("the answer is larger than {limit} bytes (--max-body-bytes); ask for less"),
-        )
-        .with("limit", limit),
-        Error::TooLarge { what, limit } => Report::new(
-            Code::Internal,
-            "UPSTREAM_EVENT_TOO_LARGE",
-            format!("the upstream's {what} is larger than {limit} bytes"),
-        )
-        .with("limit", limit),
-        Error::FirstToken(limit) => Report::new(
-            Code::DeadlineExceeded,
-            "FIRST_TOKEN_TIMEOUT",
-            "the upstream sent nothing within the adapter's limit",
-        )
-        .with("limit_ms", limit.as_millis()),
-        Error::Stalled(limit) => unavailable(
-            "UPSTREAM_STALLED",
-            "the upstream fell silent in the midst of its answer",
-        )
-        .with("limit_ms", limit.as_millis()),
-    }
-}
-
-fn unavailable(reason: &'static str, text: &str) -> Report {
-    Report::new(Code::Unavailable, reason, text)
-}
-
-fn reset(after: Duration, call: &Call) -> Report {
-    let (reason, text) = (
-        "UPSTREAM_RESET",
-        "the upstream closed the connection before it answered",
-    );
-    if after < WORK {
-        unavailable(reason, text)
-    } else {
-        worked_for(reason, text, call)
-    }
-}
-
-fn truncated(call: &Call) -> Report {
-    let text = "the upstream's answer was cut off";
-    worked_for("UPSTREAM_STREAM_TRUNCATED", text, call)
-}
-
-/// The upstream has worked for it, so that a library must not repeat it unasked. One whose stream has begun never does.
-fn worked_for(reason: &'static str, text: &str, call: &Call) -> Report {
-    let report = unavailable(reason, text);
-    if call.is_stream() {
-        report
-    } else {
-        report.with_retry(Retry::Never)
+        E::TooLarge { what, limit } if *what == "body" && call.fields().is_optional() => {
+            let text =
+                format!("the answer is larger than {limit} bytes (--max-body-bytes); ask for less");
+            Report::new(ResourceExhausted, "RESPONSE_TOO_LARGE", text).with("limit", limit)
+        }
+        E::TooLarge { limit, .. } => {
+            report(Internal, "UPSTREAM_EVENT_TOO_LARGE").with("limit", limit)
+        }
+        E::FirstToken(limit) => {
+            let text = "the upstream sent nothing within the adapter's limit";
+            Report::new(DeadlineExceeded, "FIRST_TOKEN_TIMEOUT", text)
+                .with("limit_ms", limit.as_millis())
+        }
+        E::Stalled(limit) => {
+            let text = "the upstream fell silent in the midst of its answer";
+            Report::new(Unavailable, "UPSTREAM_STALLED", text).with("limit_ms", limit.as_millis())
+        }
     }
 }
 
 fn protocol() -> Report {
-    Report::new(
-        Code::Internal,
-        "UPSTREAM_PROTOCOL",
-        "the upstream's answer cannot be understood",
-    )
+    let text = "the upstream's answer cannot be understood";
+    Report::new(Internal, "UPSTREAM_PROTOCOL", text)
 }
 
 #[cfg(test)]

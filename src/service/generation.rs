@@ -1,17 +1,20 @@
 //! `GenerationService`: text from a chat or a completion model.
 
-use tonic::{Request, Response, Status};
+use tonic::Request;
 
 use super::{
-    Adapter,
+    Adapter, Reply,
     call::Call,
     error::Error,
     stream::{Responses, streamed},
     unary,
 };
 use crate::{
-    openai::request,
-    proto::{self, generation_service_server::GenerationService},
+    openai::request::Request as UpstreamRequest,
+    proto::{
+        GenerateRequest, GenerateResponse, StreamGenerateResponse,
+        generation_service_server::GenerationService,
+    },
     translate::{
         Mode, Needs,
         generation::{self, StreamTranslator, Translated},
@@ -21,51 +24,41 @@ use crate::{
 
 #[tonic::async_trait]
 impl GenerationService for Adapter {
-    type StreamGenerateStream = Responses<proto::StreamGenerateResponse>;
+    type StreamGenerateStream = Responses<StreamGenerateResponse>;
 
-    async fn generate(
-        &self,
-        request: Request<proto::GenerateRequest>,
-    ) -> Result<Response<proto::GenerateResponse>, Status> {
-        let (call, message) = Call::parts(request);
-        let answer = async {
+    async fn generate(&self, request: Request<GenerateRequest>) -> Reply<GenerateResponse> {
+        unary(request, |call, message| async move {
             let translated = self.translate(message, Mode::Unary, &call)?;
             self.check_version(translated.needs).await?;
             let route = route(&translated.request);
-            let answer = self
-                .upstream
-                .post(route, &translated.request, call.headers())
-                .await?;
+            let answer = self.post(&call, route, translated.request).await?;
             let (response, asked) = (answer.read()?, &translated.asked);
             Ok(generation::response(response, answer.text(), asked)?)
-        };
-        unary(&call, answer).await
+        })
+        .await
     }
 
     async fn stream_generate(
         &self,
-        request: Request<proto::GenerateRequest>,
-    ) -> Result<Response<Self::StreamGenerateStream>, Status> {
-        let (call, message) = Call::parts(request);
-        let opened = async {
+        request: Request<GenerateRequest>,
+    ) -> Reply<Self::StreamGenerateStream> {
+        streamed(request, |call, message| async move {
             let translated = self.translate(message, Mode::Stream, &call)?;
             self.check_version(translated.needs).await?;
+            let (upstream, headers) = (&self.upstream, &call.headers);
             let route = route(&translated.request);
-            let events = self
-                .upstream
-                .stream(route, &translated.request, call.headers())
-                .await?;
-            let request_id = call.id().as_str().to_owned();
+            let events = upstream.stream(route, &translated.request, headers).await?;
+            let request_id = call.id().to_owned();
             Ok((events, StreamTranslator::new(translated.asked, request_id)))
-        };
-        streamed(&call, opened).await
+        })
+        .await
     }
 }
 
 impl Adapter {
     fn translate(
         &self,
-        message: proto::GenerateRequest,
+        message: GenerateRequest,
         mode: Mode,
         call: &Call,
     ) -> Result<Translated, Error> {
@@ -85,9 +78,9 @@ impl Adapter {
     }
 }
 
-fn route(request: &request::Request) -> Route {
+fn route(request: &UpstreamRequest) -> Route {
     match request {
-        request::Request::Chat(_) => Route::CHAT_COMPLETIONS,
-        request::Request::Completion(_) => Route::COMPLETIONS,
+        UpstreamRequest::Chat(_) => Route::CHAT_COMPLETIONS,
+        UpstreamRequest::Completion(_) => Route::COMPLETIONS,
     }
 }

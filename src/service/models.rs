@@ -1,14 +1,17 @@
 //! `ModelService`: the models that are served.
 
-use tonic::{Request, Response, Status};
+use tonic::Request;
 
-use super::{Adapter, call::Call, error::Error, unary};
+use super::{Adapter, Reply, call::Call, error::Error, unary};
 use crate::{
     openai::model::ModelList,
     proto::{
-        self, embedding_service_server, generation_service_server,
-        model_service_server::ModelService, ranking_service_server, tokenization_service_server,
-        transcription_service_server,
+        GetModelRequest, GetModelResponse, ListModelsRequest, ListModelsResponse,
+        embedding_service_server::SERVICE_NAME as EMBEDDING,
+        generation_service_server::SERVICE_NAME as GENERATION, model_service_server::ModelService,
+        ranking_service_server::SERVICE_NAME as RANKING,
+        tokenization_service_server::SERVICE_NAME as TOKENIZATION,
+        transcription_service_server::SERVICE_NAME as TRANSCRIPTION,
     },
     translate::{
         Fields,
@@ -19,33 +22,25 @@ use crate::{
 
 #[tonic::async_trait]
 impl ModelService for Adapter {
-    async fn list_models(
-        &self,
-        request: Request<proto::ListModelsRequest>,
-    ) -> Result<Response<proto::ListModelsResponse>, Status> {
-        let (call, proto::ListModelsRequest {}) = Call::parts(request);
-        let answer = async {
+    async fn list_models(&self, request: Request<ListModelsRequest>) -> Reply<ListModelsResponse> {
+        unary(request, |call, ListModelsRequest {}| async move {
             let (list, server) = self.models(&call).await?;
             let models = models::models(list, &server);
-            Ok(proto::ListModelsResponse { models })
-        };
-        unary(&call, answer).await
+            Ok(ListModelsResponse { models })
+        })
+        .await
     }
 
-    async fn get_model(
-        &self,
-        request: Request<proto::GetModelRequest>,
-    ) -> Result<Response<proto::GetModelResponse>, Status> {
-        let (call, proto::GetModelRequest { model }) = Call::parts(request);
-        let answer = async {
+    async fn get_model(&self, request: Request<GetModelRequest>) -> Reply<GetModelResponse> {
+        unary(request, |call, GetModelRequest { model }| async move {
             call.set_model(&model);
             let default = self.policy.default_model.as_deref().unwrap_or_default();
             let id = if model.is_empty() { default } else { &model };
             let (list, server) = self.models(&call).await?;
             let model = models::find(list, id, &server).ok_or(Error::UnknownModel)?;
-            Ok(proto::GetModelResponse { model: Some(model) })
-        };
-        unary(&call, answer).await
+            Ok(GetModelResponse { model: Some(model) })
+        })
+        .await
     }
 }
 
@@ -53,11 +48,8 @@ impl Adapter {
     /// What the upstream lists, and what it is.
     async fn models(&self, call: &Call) -> Result<(ModelList, Server), Error> {
         call.set_fields(Fields::MODELS);
-        let list = self
-            .upstream
-            .get(Route::MODELS, call.headers())
-            .await?
-            .read()?;
+        let answer = self.upstream.get(Route::MODELS, &call.headers).await?;
+        let list = answer.read()?;
         let server = Server {
             version: self.upstream.version().await,
             services: services(&self.upstream.routes().await),
@@ -66,7 +58,7 @@ impl Adapter {
     }
 }
 
-/// Full names of the services that stand before those routes; none where the routes do not tell.
+/// Full names of the services that stand before those routes; none where the routes do not show it.
 fn services(routes: &[Route]) -> Vec<&'static str> {
     let has = |route| routes.contains(&route);
     // No model does both: such an upstream has the routes of all tasks, whatever its model can do.
@@ -74,21 +66,12 @@ fn services(routes: &[Route]) -> Vec<&'static str> {
         return Vec::new();
     }
     [
-        (
-            has(Route::EMBEDDINGS),
-            embedding_service_server::SERVICE_NAME,
-        ),
-        (
-            has(Route::CHAT_COMPLETIONS),
-            generation_service_server::SERVICE_NAME,
-        ),
-        (has(Route::SCORE), ranking_service_server::SERVICE_NAME),
+        (has(Route::EMBEDDINGS), EMBEDDING),
+        (has(Route::CHAT_COMPLETIONS), GENERATION),
+        (has(Route::SCORE), RANKING),
         // Every model has a tokenizer.
-        (true, tokenization_service_server::SERVICE_NAME),
-        (
-            has(Route::TRANSCRIPTIONS),
-            transcription_service_server::SERVICE_NAME,
-        ),
+        (true, TOKENIZATION),
+        (has(Route::TRANSCRIPTIONS), TRANSCRIPTION),
     ]
     .into_iter()
     .filter_map(|(has, name)| has.then_some(name))

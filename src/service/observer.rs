@@ -1,5 +1,7 @@
 //! One line in the log for each call, when it ends.
 
+use std::sync::atomic::Ordering::Relaxed;
+
 use tokio::time::Instant;
 use tonic::Code;
 
@@ -26,13 +28,9 @@ impl Observer {
         }
     }
 
-    pub(crate) fn call(&self) -> &Call {
-        &self.call
-    }
-
     /// The call has ended with this status.
     pub(crate) fn end(&mut self, code: Code) {
-        let reason = self.call.failure().map_or("", |failure| failure.reason);
+        let reason = self.call.failure.get().map_or("", |failure| failure.reason);
         self.record(code, reason);
     }
 
@@ -50,34 +48,29 @@ impl Observer {
                     method,
                     ?code,
                     reason,
-                    request_id = call.id().as_str(),
+                    request_id = call.id(),
                     model = start(call.model()),
-                    duration_ms = millis(call.begun(), Instant::now()),
-                    first_response_ms = call.first_response().map(|at| millis(call.begun(), at)),
-                    n_responses = call.n_responses(),
-                    cause = call.failure().and_then(|failure| failure.cause.as_deref()),
+                    duration_ms = millis(call.begun, Instant::now()),
+                    first_response_ms = call.first_response.get().map(|&at| millis(call.begun, at)),
+                    n_responses = call.n_responses.load(Relaxed),
+                    cause = call
+                        .failure
+                        .get()
+                        .and_then(|failure| failure.cause.as_deref()),
                     "call"
                 )
             };
         }
-        match code {
+        // The operator should look at these; the others are the caller's.
+        let is_warning = matches!(
+            code,
+            Code::Internal | Code::Unavailable | Code::Unknown | Code::DataLoss
+        );
+        match is_warning {
             // Probes would fill the log.
             _ if call.is_standard() => record!(debug),
-            // The operator should look at these; the others are the caller's.
-            Code::Internal | Code::Unavailable | Code::Unknown | Code::DataLoss => record!(warn),
-            Code::Ok
-            | Code::Cancelled
-            | Code::InvalidArgument
-            | Code::DeadlineExceeded
-            | Code::NotFound
-            | Code::AlreadyExists
-            | Code::PermissionDenied
-            | Code::ResourceExhausted
-            | Code::FailedPrecondition
-            | Code::Aborted
-            | Code::OutOfRange
-            | Code::Unimplemented
-            | Code::Unauthenticated => record!(info),
+            true => record!(warn),
+            false => record!(info),
         }
     }
 }

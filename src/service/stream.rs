@@ -4,9 +4,9 @@ use std::pin::Pin;
 
 use async_stream::stream;
 use tokio_stream::Stream;
-use tonic::{Response, Status};
+use tonic::{Request, Response, Status};
 
-use super::{call::Call, error::Error};
+use super::{Reply, call::Call, error::Error};
 use crate::{translate::ChunkTranslator, upstream::Events};
 
 /// Most events that are read ahead of the caller. They have arrived already: reading them together makes one write of
@@ -22,22 +22,24 @@ pub(crate) type Responses<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Se
 
 /// Answers a streamed call once the upstream's first event is there, since a failure until then can still be reported
 /// without response headers, which lets a library or a mesh try again (gRFC A6).
-pub(super) async fn streamed<T>(
-    call: &Call,
-    opened: impl Future<Output = Result<(Events, T), Error>>,
-) -> Result<Response<Responses<T::Response>>, Status>
+pub(super) async fn streamed<M, T, F>(
+    request: Request<M>,
+    open: impl FnOnce(Call, M) -> F,
+) -> Reply<Responses<T::Response>>
 where
+    F: Future<Output = Result<(Events, T), Error>>,
     T: ChunkTranslator + Send + 'static,
     T::Response: Send,
 {
-    let begin = async {
-        let (events, mut translator) = opened.await?;
+    let (call, message) = Call::parts(request);
+    let begun = open(call.clone(), message).await;
+    let begun = begun.and_then(|(events, mut translator)| {
         translate(&events, &mut translator)?;
         Ok((events, translator))
-    };
-    match begin.await {
-        Ok((events, translator)) => Ok(Response::new(responses(call.clone(), events, translator))),
-        Err(error) => Err(Error::to_status(&error, call)),
+    });
+    match begun {
+        Ok((events, translator)) => Ok(Response::new(responses(call, events, translator))),
+        Err(error) => Err(error.to_status(&call)),
     }
 }
 
@@ -49,26 +51,21 @@ where
     T::Response: Send,
 {
     Box::pin(stream! {
-        let mut end = None;
+        let mut read_on = Ok(true);
         loop {
             // What was translated before the end goes to the caller first.
             while let Some(response) = translator.pop() {
                 call.responded(T::is_delta(&response));
                 yield Ok(response);
             }
-            match end {
-                None => {}
-                Some(Ok(())) => return,
-                Some(Err(error)) => {
+            match read_on {
+                Ok(true) => read_on = read(&mut events, &mut translator).await,
+                Ok(false) => return,
+                Err(error) => {
                     yield Err(Error::to_status(&error, &call));
                     return;
                 }
             }
-            end = match read(&mut events, &mut translator).await {
-                Ok(true) => None,
-                Ok(false) => Some(Ok(())),
-                Err(error) => Some(Err(error)),
-            };
         }
     })
 }

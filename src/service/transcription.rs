@@ -1,9 +1,9 @@
 //! `TranscriptionService`: speech to text.
 
-use tonic::{Request, Response, Status};
+use tonic::Request;
 
 use super::{
-    Adapter,
+    Adapter, Reply,
     call::Call,
     error::Error,
     stream::{Responses, streamed},
@@ -11,7 +11,10 @@ use super::{
 };
 use crate::{
     openai::transcription::TranscriptionForm,
-    proto::{self, transcription_service_server::TranscriptionService},
+    proto::{
+        StreamTranscribeResponse, TranscribeRequest, TranscribeResponse,
+        transcription_service_server::TranscriptionService,
+    },
     translate::{
         Fields, Mode,
         transcription::{self, Asked, Translator},
@@ -21,46 +24,41 @@ use crate::{
 
 #[tonic::async_trait]
 impl TranscriptionService for Adapter {
-    type StreamTranscribeStream = Responses<proto::StreamTranscribeResponse>;
+    type StreamTranscribeStream = Responses<StreamTranscribeResponse>;
 
-    async fn transcribe(
-        &self,
-        request: Request<proto::TranscribeRequest>,
-    ) -> Result<Response<proto::TranscribeResponse>, Status> {
-        let (call, message) = Call::parts(request);
-        let answer = async {
+    async fn transcribe(&self, request: Request<TranscribeRequest>) -> Reply<TranscribeResponse> {
+        unary(request, |call, message| async move {
             let asked = Asked::of(&message);
             let form = self.form(message, Mode::Unary, &call)?;
-            let answer = self
-                .upstream
-                .post_form(Route::TRANSCRIPTIONS, form, call.headers())
+            let (upstream, headers) = (&self.upstream, &call.headers);
+            let answer = upstream
+                .post_form(Route::TRANSCRIPTIONS, form, headers)
                 .await?;
             Ok(transcription::response(answer.read()?, asked))
-        };
-        unary(&call, answer).await
+        })
+        .await
     }
 
     async fn stream_transcribe(
         &self,
-        request: Request<proto::TranscribeRequest>,
-    ) -> Result<Response<Self::StreamTranscribeStream>, Status> {
-        let (call, message) = Call::parts(request);
-        let opened = async {
+        request: Request<TranscribeRequest>,
+    ) -> Reply<Self::StreamTranscribeStream> {
+        streamed(request, |call, message| async move {
             let form = self.form(message, Mode::Stream, &call)?;
-            let events = self
-                .upstream
-                .stream_form(Route::TRANSCRIPTIONS, form, call.headers())
+            let (upstream, headers) = (&self.upstream, &call.headers);
+            let events = upstream
+                .stream_form(Route::TRANSCRIPTIONS, form, headers)
                 .await?;
             Ok((events, Translator::default()))
-        };
-        streamed(&call, opened).await
+        })
+        .await
     }
 }
 
 impl Adapter {
     fn form(
         &self,
-        message: proto::TranscribeRequest,
+        message: TranscribeRequest,
         mode: Mode,
         call: &Call,
     ) -> Result<TranscriptionForm, Error> {

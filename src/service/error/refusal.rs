@@ -1,152 +1,99 @@
-//! The status for each error that the upstream tells of.
+//! The status for each error that the upstream reports.
 //!
 //! Not the mapping of the gRPC project, which is for clients that got no `grpc-status`: what is about this caller's
 //! request keeps its meaning, and what is about the operator's set-up is INTERNAL, whatever its HTTP status (gRFC A54).
 
 use std::time::Duration;
 
-use tonic::Code;
+use tonic::Code::{
+    self, Aborted, DeadlineExceeded, FailedPrecondition, Internal, InvalidArgument, NotFound,
+    PermissionDenied, ResourceExhausted, Unavailable,
+};
 
-use super::{Call, Report, Retry, message};
+use super::{
+    Call, message,
+    report::{Report, Retry},
+};
 use crate::{
     openai::error::{Code as ErrorCode, EngineError, ErrorBody},
     upstream::Refusal,
 };
 
+/// The operator's matter: no text of the upstream, since the caller can do nothing about it.
+const OPERATOR: &str = "the adapter and its upstream do not work together";
+const BUSY: &str = "the upstream cannot take the request now";
+const CONFLICT: &str = "the upstream is busy with something that excludes the request";
+const STATE: &str = "the upstream is not in the state that the request needs";
+const LARGE: &str = "the request is larger than the upstream takes";
+const RATE: &str = "the upstream limits the rate of requests";
+const LEGAL: &str = "the upstream may not answer this for legal reasons";
+const DROPPED: &str = "a proxy dropped the request before the upstream answered";
+const FAILED: &str = "the upstream failed";
+const CANNOT: &str = "the model or the upstream cannot do this";
+const TIMEOUT: &str = "a proxy gave up waiting for the upstream";
+const STORAGE: &str = "the upstream has no room for the request";
+
 /// The status, with the facts that a program can act on.
 pub(super) fn report(refusal: &Refusal, call: &Call) -> Report {
     let report = match refusal.status {
-        400..=499 => client_error(refusal, call),
-        500..=599 => server_error(refusal, call),
-        _ => operator("UPSTREAM_PROTOCOL"),
+        400 => bad_request(&refusal.body, call),
+        404 if is_about_model(&refusal.body) => no_model(call),
+        410 => no_model(call),
+        422 => invalid(&refusal.body, "INVALID_REQUEST", call),
+        _ => by_status(refusal, call),
     };
     report.with("http_status", refusal.status)
 }
 
-fn client_error(refusal: &Refusal, call: &Call) -> Report {
-    match refusal.status {
-        400 => bad_request(&refusal.body, call),
-        401 => operator("UPSTREAM_AUTH"),
-        402 => operator("UPSTREAM_BILLING"),
-        403 => operator("UPSTREAM_FORBIDDEN"),
-        404 if is_about_model(&refusal.body) => no_model(call),
-        410 => no_model(call),
-        404 | 405 if is_route_missing(&refusal.body, call) => unimplemented(),
-        404 | 405 | 406 | 415 | 421 | 426 => operator("UPSTREAM_MISROUTED"),
+fn by_status(refusal: &Refusal, call: &Call) -> Report {
+    let after = refusal.retry_after;
+    let (code, reason, text) = match refusal.status {
+        401 => (Internal, "UPSTREAM_AUTH", OPERATOR),
+        402 => (Internal, "UPSTREAM_BILLING", OPERATOR),
+        403 => (Internal, "UPSTREAM_FORBIDDEN", OPERATOR),
+        404 | 405 if is_route_missing(&refusal.body, call) => UNIMPLEMENTED,
+        404 | 405 | 406 | 415 | 421 | 426 => (Internal, "UPSTREAM_MISROUTED", OPERATOR),
         // Nothing ran, so that a repeat costs nothing.
-        408 | 425 => unavailable(
-            "UPSTREAM_UNAVAILABLE",
-            refusal.retry_after.unwrap_or(ONE_SECOND),
-        ),
-        409 => Report::new(
-            Code::Aborted,
-            "UPSTREAM_CONFLICT",
-            "the upstream is busy with something that excludes the request",
-        ),
-        412 | 428 => Report::new(
-            Code::FailedPrecondition,
-            "UPSTREAM_PRECONDITION",
-            "the upstream is not in the state that the request needs",
-        ),
-        413 => Report::new(
-            Code::ResourceExhausted,
-            "REQUEST_TOO_LARGE",
-            "the request is larger than the upstream takes",
-        ),
-        414 | 431 => operator("UPSTREAM_PROTOCOL"),
-        422 => invalid(&refusal.body, "INVALID_REQUEST", call),
-        429 => rate_limited(refusal.retry_after),
-        451 => Report::new(
-            Code::PermissionDenied,
-            "UPSTREAM_LEGAL",
-            "the upstream may not answer this for legal reasons",
-        ),
-        499 => Report::new(
-            Code::Unavailable,
-            "UPSTREAM_RESET",
-            "a proxy dropped the request before the upstream answered",
-        ),
-        _ => operator("UPSTREAM_HTTP"),
-    }
-}
-
-fn server_error(refusal: &Refusal, call: &Call) -> Report {
-    let after = |default| refusal.retry_after.unwrap_or(default);
-    match refusal.status {
+        408 | 425 => (Unavailable, "UPSTREAM_UNAVAILABLE", BUSY),
+        409 => (Aborted, "UPSTREAM_CONFLICT", CONFLICT),
+        412 | 428 => (FailedPrecondition, "UPSTREAM_PRECONDITION", STATE),
+        413 => (ResourceExhausted, "REQUEST_TOO_LARGE", LARGE),
+        429 => (ResourceExhausted, "UPSTREAM_RATE_LIMITED", RATE),
+        451 => (PermissionDenied, "UPSTREAM_LEGAL", LEGAL),
+        499 => (Unavailable, "UPSTREAM_RESET", DROPPED),
         // It may have run, and it may be what killed the engine.
-        500 => Report::new(Code::Internal, "UPSTREAM_INTERNAL", "the upstream failed"),
-        501 => unimplemented(),
-        503 => unavailable(
-            "UPSTREAM_OVERLOADED",
-            after(about_a_second(call.id().as_str())),
-        ),
-        502 | 520..=523 | 525 | 526 | 529 | 530 => {
-            unavailable("UPSTREAM_UNAVAILABLE", after(ONE_SECOND))
-        }
+        500 => (Internal, "UPSTREAM_INTERNAL", FAILED),
+        501 => UNIMPLEMENTED,
+        503 => (Unavailable, "UPSTREAM_OVERLOADED", BUSY),
+        502 | 520..=523 | 525 | 526 | 529 | 530 => (Unavailable, "UPSTREAM_UNAVAILABLE", BUSY),
         // The generation ran and was paid for, so that a repeat must not come unasked.
-        504 | 524 | 598 => Report::new(
-            Code::DeadlineExceeded,
-            "UPSTREAM_TIMEOUT",
-            "a proxy gave up waiting for the upstream",
-        ),
-        507 => Report::new(
-            Code::ResourceExhausted,
-            "UPSTREAM_STORAGE",
-            "the upstream has no room for the request",
-        ),
-        _ => match refusal.retry_after {
-            Some(after) => unavailable("UPSTREAM_HTTP", after),
-            None => operator("UPSTREAM_HTTP"),
-        },
-    }
+        504 | 524 | 598 => (DeadlineExceeded, "UPSTREAM_TIMEOUT", TIMEOUT),
+        507 => (ResourceExhausted, "UPSTREAM_STORAGE", STORAGE),
+        500..=599 if after.is_some() => (Unavailable, "UPSTREAM_HTTP", BUSY),
+        414 | 431 => (Internal, "UPSTREAM_PROTOCOL", OPERATOR),
+        400..=599 => (Internal, "UPSTREAM_HTTP", OPERATOR),
+        _ => (Internal, "UPSTREAM_PROTOCOL", OPERATOR),
+    };
+    let mut report = Report::new(code, reason, text);
+    let after = match text {
+        BUSY if refusal.status == 503 => after.or_else(|| Some(about_a_second(call.id()))),
+        BUSY => after.or(Some(Duration::from_secs(1))),
+        RATE => after,
+        _ => None,
+    };
+    report.retry = after.map_or(Retry::Unsaid, Retry::After);
+    report
 }
 
-const ONE_SECOND: Duration = Duration::from_secs(1);
+const TOO_LONG: &str = "CONTEXT_LENGTH_EXCEEDED";
+const UNIMPLEMENTED: (Code, &str, &str) = (Code::Unimplemented, "UPSTREAM_UNIMPLEMENTED", CANNOT);
 
-/// vLLM tells no time: one second ±50 %, spread by the call's id, so that callers do not come back all at once.
+/// vLLM names no time: one second ±50 %, spread by the call's id, so that callers do not come back all at once.
 pub(super) fn about_a_second(request_id: &str) -> Duration {
     let spread = request_id
         .bytes()
         .fold(0_u64, |spread, byte| (spread * 31 + u64::from(byte)) % 1001);
     Duration::from_millis(500 + spread)
-}
-
-/// The operator's matter: no text of the upstream, since the caller can do nothing about it.
-fn operator(reason: &'static str) -> Report {
-    Report::new(
-        Code::Internal,
-        reason,
-        "the adapter and its upstream do not work together",
-    )
-}
-
-fn unavailable(reason: &'static str, after: Duration) -> Report {
-    Report::new(
-        Code::Unavailable,
-        reason,
-        "the upstream cannot take the request now",
-    )
-    .with_retry(Retry::After(after))
-}
-
-fn rate_limited(retry_after: Option<Duration>) -> Report {
-    let report = Report::new(
-        Code::ResourceExhausted,
-        "UPSTREAM_RATE_LIMITED",
-        "the upstream limits the rate of requests",
-    );
-    match retry_after {
-        Some(after) => report.with_retry(Retry::After(after)),
-        None => report,
-    }
-}
-
-fn unimplemented() -> Report {
-    Report::new(
-        Code::Unimplemented,
-        "UPSTREAM_UNIMPLEMENTED",
-        "the model or the upstream cannot do this",
-    )
 }
 
 /// Whether vLLM's own router lacks the route: since 0.32 it offers those that the model can serve, and earlier ones
@@ -161,42 +108,36 @@ pub(super) fn no_model(call: &Call) -> Report {
         "" => "the upstream has no model by its default name".to_owned(),
         model => format!("the upstream has no model {model:?}"),
     };
-    Report::new(Code::NotFound, "MODEL_NOT_FOUND", text)
-        .with("model", call.model())
-        .with_model(call.model())
+    let mut report = Report::new(NotFound, "MODEL_NOT_FOUND", text).with("model", call.model());
+    report.model = Some(call.model().to_owned());
+    report
 }
 
 fn is_about_model(body: &ErrorBody) -> bool {
-    match body {
-        ErrorBody::Engine(error) => {
-            error.kind == "NotFoundError" || error.param.as_deref() == Some("model")
-        }
-        ErrorBody::Gate(_) | ErrorBody::Detail | ErrorBody::Foreign => false,
-    }
+    matches!(body, ErrorBody::Engine(error)
+        if error.kind == "NotFoundError" || error.param.as_deref() == Some("model"))
 }
 
 fn bad_request(body: &ErrorBody, call: &Call) -> Report {
-    let ErrorBody::Engine(error) = body else {
-        return operator("UPSTREAM_PROTOCOL");
-    };
-    if let Some(ErrorCode::Word(word)) = &error.code
-        && (word.contains("content_filter") || word.contains("policy"))
-    {
-        return Report::new(
-            Code::FailedPrecondition,
-            "CONTENT_BLOCKED",
-            message::redacted(&error.message),
-        );
+    match body {
+        ErrorBody::Engine(error) if is_blocked(error) => {
+            let text = message::redacted(&error.message);
+            Report::new(FailedPrecondition, "CONTENT_BLOCKED", text)
+        }
+        ErrorBody::Engine(error) if is_own(error, call) => protocol(),
+        ErrorBody::Engine(error) if is_too_long(error) => invalid(body, TOO_LONG, call),
+        ErrorBody::Engine(_) => invalid(body, "INVALID_REQUEST", call),
+        ErrorBody::Gate(_) | ErrorBody::Detail | ErrorBody::Foreign => protocol(),
     }
-    if is_own(error, call) {
-        return operator("UPSTREAM_PROTOCOL");
-    }
-    let reason = if is_too_long(error) {
-        "CONTEXT_LENGTH_EXCEEDED"
-    } else {
-        "INVALID_REQUEST"
-    };
-    invalid(body, reason, call)
+}
+
+fn protocol() -> Report {
+    Report::new(Internal, "UPSTREAM_PROTOCOL", OPERATOR)
+}
+
+fn is_blocked(error: &EngineError) -> bool {
+    matches!(&error.code, Some(ErrorCode::Word(word))
+        if word.contains("content_filter") || word.contains("policy"))
 }
 
 /// Whether the adapter itself made the field that the error is about.
@@ -213,18 +154,19 @@ fn is_too_long(error: &EngineError) -> bool {
 
 fn invalid(body: &ErrorBody, reason: &'static str, call: &Call) -> Report {
     let ErrorBody::Engine(error) = body else {
-        return Report::new(
-            Code::InvalidArgument,
-            reason,
-            "the upstream does not accept the request",
-        );
+        let text = "the upstream does not accept the request";
+        return Report::new(InvalidArgument, reason, text);
     };
     let text = message::redacted(&error.message);
     let field = match &error.param {
         Some(param) => call.fields().path(param),
-        None if reason == "CONTEXT_LENGTH_EXCEEDED" => call.fields().path("input_tokens"),
+        None if reason == TOO_LONG => call.fields().path("input_tokens"),
         None => call.fields().of_text(&error.message),
     };
-    let violations = field.into_iter().map(|field| (field, text.clone()));
-    Report::new(Code::InvalidArgument, reason, text.clone()).with_violations(violations)
+    let mut report = Report::new(InvalidArgument, reason, &text);
+    report.violations = field
+        .into_iter()
+        .map(|field| (field, text.clone()))
+        .collect();
+    report
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use prost::Message;
+use http::{HeaderMap, HeaderName, HeaderValue};
 use tonic::{
     Code, Status,
     metadata::{MetadataMap, MetadataValue},
@@ -14,7 +14,7 @@ use super::{Call, message};
 /// Of every `google.rpc.ErrorInfo`.
 pub(crate) const DOMAIN: &str = "vllm-grpc-adapter";
 
-/// Tells a retrying library how long to wait, or with -1 not to repeat (gRFC A6).
+/// How long a retrying library waits; -1 if it must not repeat (gRFC A6).
 const PUSHBACK: &str = "grpc-retry-pushback-ms";
 
 /// Most bytes of all trailers; C-core cuts at 8 KiB, and meshes add their own.
@@ -23,20 +23,22 @@ const MAX_TRAILER_BYTES: usize = 4096;
 /// What the message, and each text of a detail, is cut to where all is too much.
 const SHORT_BYTES: usize = 128;
 
-/// What is told of a failure.
+/// What a caller gets to know of a failure.
 #[derive(Debug)]
 pub(super) struct Report {
     code: Code,
-    pub(super) reason: &'static str,
+    reason: &'static str,
     message: String,
     metadata: HashMap<String, String>,
-    violations: Vec<(String, String)>,
-    retry: Retry,
-    model: Option<String>,
+    /// Fields that the caller can correct, each with how.
+    pub(super) violations: Vec<(String, String)>,
+    pub(super) retry: Retry,
+    /// The model that is not there.
+    pub(super) model: Option<String>,
 }
 
 /// Whether a repeat may help.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub(super) enum Retry {
     /// As the caller's library decides by the code.
     Unsaid,
@@ -47,11 +49,11 @@ pub(super) enum Retry {
 }
 
 impl Report {
-    pub(super) fn new(code: Code, reason: &'static str, message: impl Into<String>) -> Self {
+    pub(super) fn new(code: Code, reason: &'static str, message: impl ToString) -> Self {
         Self {
             code,
             reason,
-            message: message.into(),
+            message: message.to_string(),
             metadata: HashMap::new(),
             violations: Vec::new(),
             retry: Retry::Unsaid,
@@ -61,35 +63,22 @@ impl Report {
 
     /// A fact beside the reason.
     pub(super) fn with(mut self, key: &str, value: impl ToString) -> Self {
-        self.metadata.insert(
-            key.to_owned(),
-            message::cut(&value.to_string(), SHORT_BYTES),
-        );
+        let value = message::cut(&value.to_string(), SHORT_BYTES);
+        self.metadata.insert(key.to_owned(), value);
         self
     }
 
-    /// Fields that the caller can mend.
-    pub(super) fn with_violations(
-        mut self,
-        violations: impl Iterator<Item = (String, String)>,
-    ) -> Self {
-        self.violations.extend(violations);
+    /// The upstream has worked for it, so no library may repeat it unasked. It never repeats a stream that has begun.
+    pub(super) fn after_work(mut self, call: &Call) -> Self {
+        if !call.is_stream() {
+            self.retry = Retry::Never;
+        }
         self
     }
 
-    pub(super) fn with_retry(mut self, retry: Retry) -> Self {
-        self.retry = retry;
-        self
-    }
-
-    /// The model that is not there.
-    pub(super) fn with_model(mut self, model: &str) -> Self {
-        self.model = Some(model.to_owned());
-        self
-    }
-
-    /// The status; all its trailers together stay under 4 KiB.
-    pub(super) fn into_status(mut self, call: &Call) -> Status {
+    /// The status; all its trailers together stay under 4 KiB. The call keeps the reason and the cause for the log.
+    pub(super) fn into_status(mut self, call: &Call, cause: Option<String>) -> Status {
+        call.fail(self.reason, cause);
         self.message = message::line(&self.message);
         if call.n_deltas() > 0 {
             self = self.with("partial", true).with("deltas", call.n_deltas());
@@ -98,20 +87,21 @@ impl Report {
         if trailer_bytes(&status) <= MAX_TRAILER_BYTES {
             return status;
         }
-        self.message = message::cut(&self.message, SHORT_BYTES);
+        let shorten = |text: &mut String| *text = message::cut(text, SHORT_BYTES);
         self.violations.truncate(4);
         for (field, description) in &mut self.violations {
-            *field = message::cut(field, SHORT_BYTES);
-            *description = message::cut(description, SHORT_BYTES);
+            shorten(field);
+            shorten(description);
         }
-        self.model = self.model.map(|model| message::cut(&model, SHORT_BYTES));
+        shorten(&mut self.message);
+        self.model.iter_mut().for_each(shorten);
         self.status(call)
     }
 
     fn status(&self, call: &Call) -> Status {
         let mut details = ErrorDetails::new();
         details.set_error_info(self.reason, DOMAIN, self.metadata.clone());
-        details.set_request_info(call.id().as_str(), "");
+        details.set_request_info(call.id(), "");
         for (field, description) in &self.violations {
             details.add_bad_request_violation(field, description);
         }
@@ -134,15 +124,11 @@ impl Report {
     }
 }
 
-/// The message and the details, which stand in two trailers, the second in base64 and with the message in it.
+/// The names and values of the trailers; those that are added later take less than 256 bytes.
 fn trailer_bytes(status: &Status) -> usize {
-    let details = tonic_types::pb::Status {
-        code: status.code().into(),
-        message: status.message().to_owned(),
-        details: Vec::new(),
-    };
-    // The names and the other trailers take less than 256 bytes.
-    3 * status.message().len().min(342)
-        + (details.encoded_len() + status.details().len()) * 4 / 3
-        + 256
+    let mut trailers = HeaderMap::new();
+    // The fixed texts of a status can be written.
+    let _ = status.add_header(&mut trailers);
+    let bytes = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len();
+    256 + trailers.iter().map(bytes).sum::<usize>()
 }

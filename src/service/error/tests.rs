@@ -48,17 +48,14 @@ fn refused(status: u16, body: &str, retry_after: Option<u64>) -> Error {
 #[track_caller]
 fn status(error: &Error, call: &Call) -> (Status, &'static str) {
     let status = error.to_status(call);
-    let reason = call.failure().unwrap().reason;
+    let reason = call.failure.get().unwrap().reason;
     let details = status.get_error_details();
     let info = details.error_info().unwrap();
     assert_eq!(
         (info.domain.as_str(), info.reason.as_str()),
         (report::DOMAIN, reason)
     );
-    assert_eq!(
-        details.request_info().unwrap().request_id,
-        call.id().as_str()
-    );
+    assert_eq!(details.request_info().unwrap().request_id, call.id());
     assert!(status.message().len() <= 1024 && !status.message().contains('\n'));
     assert!(!status.message().contains("secret") && !status.message().contains("theirs"));
     assert!(status.details().len() * 4 / 3 + status.message().len() < 4096);
