@@ -52,6 +52,8 @@ struct OneMessage {
 #[derive(Debug)]
 pub(super) struct ResponseBody(pub(super) Option<Open>);
 
+type FrameResult = Result<Frame<Bytes>, Status>;
+
 #[derive(Debug)]
 pub(super) struct Open {
     pub(super) body: Body,
@@ -199,10 +201,7 @@ impl http_body::Body for ResponseBody {
 
 impl Open {
     /// The next frame; an error where the call ends here.
-    fn poll(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<Option<Result<Frame<Bytes>, Status>>, TransportError>> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<FrameResult>, TransportError>> {
         self.call.resumed();
         let polled = caught(&self.call, || Pin::new(&mut self.body).poll_frame(cx));
         // A service that has ended the call by itself says how.

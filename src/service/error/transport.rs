@@ -95,6 +95,10 @@ pub(crate) fn dropped(call: &Call) -> (Code, &'static str) {
 }
 
 /// What tonic 0.14 and this project's codec mean by a status before the response's headers.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "most codes of gRPC have no other meaning here"
+)]
 fn request(code: Code, text: &str, limit: usize) -> Report {
     let reason = match code {
         // gRPC asks for RESOURCE_EXHAUSTED where a message is too large.
@@ -112,6 +116,10 @@ fn request(code: Code, text: &str, limit: usize) -> Report {
 }
 
 /// What tonic 0.14 means by a status in the trailers.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "most codes of gRPC have no other meaning here"
+)]
 fn response(code: Code, text: &str, limit: usize) -> Report {
     match code {
         Code::OutOfRange | ResourceExhausted => too_large("response", "RESPONSE_TOO_LARGE", limit),
