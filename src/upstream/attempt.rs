@@ -4,7 +4,7 @@ use http::HeaderValue;
 use memchr::memmem;
 use serde::Deserialize;
 
-use super::error::{Error, Malformed};
+use super::error::Error;
 use crate::openai::text::Text;
 
 /// A mark and 16 lowercase hexadecimal digits.
@@ -47,7 +47,9 @@ impl Attempt {
         // What cannot be parsed is refused by whoever reads it.
         let id = serde_json::from_str::<Identified<'_>>(json).map_or(None, |answer| answer.id);
         match id.as_deref().and_then(suffix_of) {
-            Some(suffix) if suffix != self.suffix => Err(Error::Protocol(Malformed::ForeignAnswer)),
+            Some(suffix) if suffix != self.suffix => {
+                Err(Error::protocol("the answer to another request"))
+            }
             _ => Ok(()),
         }
     }

@@ -1,9 +1,12 @@
 //! The body of an answer, by either of the two HTTP clients.
 
-use std::task::{Context, Poll, ready};
+use std::{
+    mem,
+    task::{Context, Poll, ready},
+};
 
 use bytes::Bytes;
-use hyper::body::{Body as _, Incoming};
+use hyper::body::Body as _;
 
 use super::{
     connection::{Connection, poll_data},
@@ -15,7 +18,7 @@ use super::{
 #[derive(Debug)]
 pub(super) enum Body {
     /// Of a connection that is polled in place.
-    InPlace(Connection, Incoming, Pool),
+    InPlace(Connection, Pool),
     /// Of reqwest, which keeps its own connections.
     Reqwest(reqwest::Body),
     Released,
@@ -24,28 +27,30 @@ pub(super) enum Body {
 impl Body {
     /// The next data; `None` at the end.
     pub(super) fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Error>>> {
-        Poll::Ready(match self {
-            Self::InPlace(connection, body, _pool) => ready!(connection.poll_data(body, cx))
-                .map(|data| data.map_err(|error| Error::from_body(error.into()))),
+        let data = match self {
+            Self::InPlace(connection, _pool) => {
+                ready!(connection.poll_data(cx)).map(|data| data.map_err(Into::into))
+            }
             Self::Reqwest(body) => ready!(poll_data(body, cx))
-                .map(|data| data.map_err(|error| Error::from_body(error.without_url().into()))),
+                .map(|data| data.map_err(|error| error.without_url().into())),
             Self::Released => None,
-        })
+        };
+        Poll::Ready(data.map(|data| data.map_err(Error::from_body)))
     }
 
     /// Gives the connection back to its pool, though the end of the body may still be to come.
     ///
     /// The connection is used again only if nothing but that end comes.
     pub(super) fn release(&mut self) {
-        if let Self::InPlace(connection, body, pool) = std::mem::replace(self, Self::Released) {
-            pool.put(connection, body);
+        if let Self::InPlace(connection, pool) = mem::replace(self, Self::Released) {
+            pool.put(connection);
         }
     }
 
     /// The length that the head gives, if it gives one.
     pub(super) fn length(&self) -> Option<u64> {
         match self {
-            Self::InPlace(_, body, _) => body.size_hint().exact(),
+            Self::InPlace(connection, _pool) => connection.length(),
             Self::Reqwest(body) => body.size_hint().exact(),
             Self::Released => None,
         }

@@ -21,9 +21,6 @@ pub(super) const TCP_KEEPALIVE: Duration = Duration::from_secs(15);
 #[cfg(target_os = "linux")]
 pub(super) const TCP_USER_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// The protocol in the handshake of TLS (RFC 7301).
-const HTTP_1_1: &[u8] = b"http/1.1";
-
 /// TLS for all connections; the system's roots are read only where they are needed.
 pub(super) fn tls(is_https: bool) -> Result<rustls::ClientConfig, BoxError> {
     let provider = rustls::crypto::ring::default_provider();
@@ -39,7 +36,7 @@ pub(super) fn tls(is_https: bool) -> Result<rustls::ClientConfig, BoxError> {
     }
     let mut tls = tls.with_root_certificates(roots).with_no_client_auth();
     // A server that speaks HTTP/2 alone then refuses the handshake.
-    tls.alpn_protocols = vec![HTTP_1_1.to_vec()];
+    tls.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(tls)
 }
 
