@@ -34,7 +34,7 @@ impl GenerationService for Adapter {
             let route = route(&translated.request);
             let answer = self
                 .upstream
-                .post(route, &translated.request, call.headers())
+                .post(route, translated.request, call.headers())
                 .await?;
             let (response, asked) = (answer.read()?, &translated.asked);
             Ok(generation::response(response, answer.text(), asked)?)
@@ -53,7 +53,7 @@ impl GenerationService for Adapter {
             let route = route(&translated.request);
             let events = self
                 .upstream
-                .stream(route, &translated.request, call.headers())
+                .stream(route, translated.request, call.headers())
                 .await?;
             let request_id = call.id().as_str().to_owned();
             Ok((events, StreamTranslator::new(translated.asked, request_id)))

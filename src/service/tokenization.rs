@@ -22,7 +22,7 @@ impl TokenizationService for Adapter {
             call.set_fields(translated.fields);
             let answer = self
                 .upstream
-                .post(Route::TOKENIZE, &translated.request, call.headers())
+                .post(Route::TOKENIZE, translated.request, call.headers())
                 .await?;
             let wants_strings = translated.wants_strings;
             Ok(tokenization::response(answer.read()?, wants_strings)?)
@@ -41,7 +41,7 @@ impl TokenizationService for Adapter {
             let request = tokenization::detokenize_request(message, &self.policy)?;
             let answer = self
                 .upstream
-                .post(Route::DETOKENIZE, &request, call.headers())
+                .post(Route::DETOKENIZE, request, call.headers())
                 .await?;
             Ok(tokenization::detokenize_response(answer.read()?))
         };
