@@ -108,7 +108,7 @@ mod tests {
             assert_eq!(address(text), Ok(text.parse().unwrap()));
         }
         assert!(address("localhost:1").unwrap().ip().is_loopback());
-        for text in ["", "127.0.0.1", "localhost", "127.0.0.1:65536", "::1:1"] {
+        for text in ["", "127.0.0.1", "localhost", "127.0.0.1:65536"] {
             assert!(address(text).is_err(), "{text}");
         }
     }

@@ -6,7 +6,6 @@
 use std::{
     error::Error,
     io::{self, IsTerminal, Write},
-    panic::PanicHookInfo,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering::Relaxed},
@@ -50,10 +49,12 @@ struct Lines {
 pub fn start(log: &Log) -> Result<Logging, Box<dyn Error + Send + Sync>> {
     let subscriber = tracing_subscriber::registry().with(log.filter.parse::<EnvFilter>()?);
     let (waiting, received) = mpsc::sync_channel(MAX_WAITING_LINES);
-    let n_dropped = Arc::default();
-    let lines = Lines { waiting, n_dropped };
+    let n_dropped = Arc::<AtomicUsize>::default();
+    let lines = Lines {
+        waiting,
+        n_dropped: n_dropped.clone(),
+    };
     let (ended, end) = mpsc::channel::<()>();
-    let n_dropped = lines.n_dropped.clone();
     thread::Builder::new().spawn(move || {
         write(&received, &n_dropped);
         drop(ended);
@@ -67,14 +68,12 @@ pub fn start(log: &Log) -> Result<Logging, Box<dyn Error + Send + Sync>> {
         let layer = layer.with_ansi(io::stderr().is_terminal());
         subscriber.with(layer).try_init()?;
     }
-    std::panic::set_hook(Box::new(panicked));
+    // Where, not what: a panic's message can hold what a caller sent.
+    std::panic::set_hook(Box::new(|panic| {
+        let location = panic.location().map(tracing::field::display);
+        tracing::error!(location, "panicked");
+    }));
     Ok(Logging { lines, end })
-}
-
-/// Logs where, not what: a panic's message can hold what a caller sent.
-fn panicked(panic: &PanicHookInfo<'_>) {
-    let location = panic.location().map(tracing::field::display);
-    tracing::error!(location, "panicked");
 }
 
 /// Writes lines up to the last one. Where none waits, it reports how many were dropped.

@@ -20,12 +20,6 @@ pub(super) struct Attempt {
     suffix: String,
 }
 
-#[derive(Deserialize)]
-struct Identified<'a> {
-    #[serde(borrow)]
-    id: Option<Text<'a>>,
-}
-
 impl Attempt {
     /// A further attempt of the call with that id.
     pub(super) fn new(request_id: &HeaderValue) -> Self {
@@ -43,6 +37,11 @@ impl Attempt {
             || memchr::memchr(b'~', json.as_bytes()).is_none()
         {
             return Ok(());
+        }
+        #[derive(Deserialize)]
+        struct Identified<'a> {
+            #[serde(borrow)]
+            id: Option<Text<'a>>,
         }
         // What cannot be parsed is refused by whoever reads it.
         let id = serde_json::from_str::<Identified<'_>>(json).map_or(None, |answer| answer.id);

@@ -1,9 +1,6 @@
 //! The body of an answer, by either of the two HTTP clients.
 
-use std::{
-    mem,
-    task::{Context, Poll, ready},
-};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use hyper::body::Body as _;
@@ -14,14 +11,13 @@ use super::{
     pool::Pool,
 };
 
-/// The body of an answer. Dropping it closes its connection, unless it was released.
+/// The body of an answer. Dropping it closes its connection, unless that is polled in place and was released.
 #[derive(Debug)]
 pub(super) enum Body {
     /// Of a connection that is polled in place.
     InPlace(Connection, Pool),
     /// Of reqwest, which keeps its own connections.
     Reqwest(reqwest::Body),
-    Released,
 }
 
 impl Body {
@@ -33,7 +29,6 @@ impl Body {
             }
             Self::Reqwest(body) => ready!(poll_data(body, cx))
                 .map(|data| data.map_err(|error| error.without_url().into())),
-            Self::Released => None,
         };
         Poll::Ready(data.map(|data| data.map_err(Error::from_body)))
     }
@@ -41,8 +36,8 @@ impl Body {
     /// Gives the connection back to its pool, though the end of the body may still be to come.
     ///
     /// The connection is used again only if nothing but that end comes.
-    pub(super) fn release(&mut self) {
-        if let Self::InPlace(connection, pool) = mem::replace(self, Self::Released) {
+    pub(super) fn release(self) {
+        if let Self::InPlace(connection, pool) = self {
             pool.put(connection);
         }
     }
@@ -52,7 +47,6 @@ impl Body {
         match self {
             Self::InPlace(connection, _pool) => connection.length(),
             Self::Reqwest(body) => body.size_hint().exact(),
-            Self::Released => None,
         }
     }
 }

@@ -10,16 +10,13 @@ pub(super) type BoxError = Box<dyn StdError + Send + Sync>;
 /// Why the upstream could not be asked, or did not answer as it should.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    /// No connection: refused, or not within its time. Nothing was sent.
+    /// Refused, or not within its time. Nothing was sent, as with the next two.
     #[error("no connection to the upstream")]
     Connect(#[source] BoxError),
-    /// The upstream's host is not known. Nothing was sent.
     #[error("the upstream's host is not known")]
     Dns(#[source] BoxError),
-    /// The TLS handshake failed. Nothing was sent.
     #[error("no TLS connection to the upstream")]
     Tls(#[source] BoxError),
-    /// The connection was lost before any byte of an answer.
     #[error("the upstream closed the connection before it answered")]
     Reset {
         #[source]
@@ -27,25 +24,21 @@ pub(crate) enum Error {
         /// The time since the request began to be sent.
         after: Duration,
     },
-    /// The answer began and was cut.
     #[error("the upstream's answer was cut off")]
     Truncated(#[source] Option<BoxError>),
-    /// The upstream answered with an error, as a status or as an event of a stream.
     #[error("the upstream answered with an error: {0}")]
     Refused(Refusal),
-    /// The upstream sent a redirect, which is never followed.
+    /// A redirect is never followed.
     #[error("the upstream answered with a redirect ({0})")]
     Redirected(u16),
     /// What came is not what vLLM sends.
     #[error("the upstream's answer is malformed")]
     Protocol(#[source] BoxError),
-    /// An event or a body is over its limit.
     #[error("the upstream's {what} is larger than {limit} bytes")]
     TooLarge { what: &'static str, limit: usize },
-    /// The upstream took longer than that to its first event.
     #[error("no event within {0:?}")]
     FirstToken(Duration),
-    /// The upstream sent no event for that long in the midst of a stream.
+    /// The stream had begun.
     #[error("no further event within {0:?}")]
     Stalled(Duration),
 }
@@ -61,27 +54,23 @@ pub(crate) struct Refusal {
     pub(crate) retry_after: Option<Duration>,
 }
 
-/// Without the message, which may repeat the caller's prompt or the key.
+/// Without the upstream's text, which may repeat the caller's prompt or the key.
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}, ", self.status)?;
-        match &self.body {
-            ErrorBody::Engine(error) => {
-                let param = error.param.as_deref().map_or("no field", identifier);
-                write!(f, "{} about {param}", identifier(&error.kind))
-            }
-            ErrorBody::Gate(_) => f.write_str("by vLLM's key check"),
-            ErrorBody::Detail => f.write_str("by vLLM's router"),
-            ErrorBody::Foreign => f.write_str("not by vLLM"),
-        }
+        let by = match &self.body {
+            ErrorBody::Engine(error) if is_identifier(&error.kind) => &error.kind,
+            ErrorBody::Engine(_) => "by vLLM's engine",
+            ErrorBody::Gate(_) => "by vLLM's key check",
+            ErrorBody::Detail => "by vLLM's router",
+            ErrorBody::Foreign => "not by vLLM",
+        };
+        write!(f, "{}, {by}", self.status)
     }
 }
 
-/// The text where it can only be the name of something, so that nothing else of the upstream's is logged.
-fn identifier(text: &str) -> &str {
-    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.');
-    let is_identifier = text.len() <= 64 && text.bytes().all(is_name);
-    if is_identifier { text } else { "something" }
+/// Whether a text can only be the name of something.
+fn is_identifier(text: &str) -> bool {
+    text.len() <= 64 && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 
 impl Error {

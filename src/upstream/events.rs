@@ -26,7 +26,8 @@ const DONE: &[u8] = b"[DONE]";
 /// The events of one streamed answer. Dropping it closes the connection.
 #[derive(Debug)]
 pub(crate) struct Events {
-    body: Body,
+    /// `None` after `[DONE]`.
+    body: Option<Body>,
     decoder: Decoder,
     silence: Silence,
 }
@@ -61,7 +62,7 @@ impl Events {
 
     fn new(body: Body, max_event_bytes: usize) -> Self {
         Self {
-            body,
+            body: Some(body),
             decoder: Decoder::new(max_event_bytes),
             silence: Silence::default(),
         }
@@ -89,7 +90,10 @@ impl Events {
             if has_read && let Poll::Ready(stalled) = self.silence.poll(has_read, cx) {
                 return Poll::Ready(Err(stalled));
             }
-            match self.body.poll_data(cx)? {
+            let Some(body) = &mut self.body else {
+                return Poll::Ready(Ok(false));
+            };
+            match body.poll_data(cx)? {
                 Poll::Ready(Some(data)) => {
                     self.decoder.push(&data);
                     has_read = true;
@@ -116,7 +120,7 @@ impl Events {
             }
             let is_done = data == DONE;
             if is_done && !self.decoder.is_mid_event() {
-                self.body.release();
+                self.body.take().map(Body::release);
             }
             self.silence.deadline = None;
             self.silence.is_extended = false;
