@@ -39,7 +39,7 @@ fn main() -> ExitCode {
     let log = match logging::start(&config.log) {
         Ok(log) => log,
         Err(error) => {
-            print_error(&error);
+            print_error(error.as_ref());
             return ExitCode::FAILURE;
         }
     };

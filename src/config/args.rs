@@ -10,7 +10,7 @@ use secrecy::SecretString;
 use super::{
     Limits, Log, Policy, Server, dotenv,
     server::{SERVING, SIZE_LIMITS},
-    value::{MESSAGE, bytes, duration},
+    value::{MESSAGE, address, bytes, duration},
 };
 
 /// The variable that the OpenAI SDK reads its key from.
@@ -31,9 +31,9 @@ pub struct Args {
     #[command(subcommand)]
     pub command: Option<Command>,
 
-    /// IP address and port to serve gRPC on.
+    /// Address and port to serve gRPC on. Of a name, the first address is taken.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:50051")]
-    #[arg(help_heading = SERVING)]
+    #[arg(value_parser = address, help_heading = SERVING)]
     pub(super) listen: SocketAddr,
     /// Base URL of the vLLM, as the OpenAI SDK takes it.
     #[arg(long, value_name = "URL", default_value = "http://localhost:8000/v1")]

@@ -67,7 +67,7 @@ fn without_arguments_the_defaults_are_the_documented_ones() {
 #[test]
 fn a_value_that_cannot_be_parsed_is_reported_with_its_flag() {
     for (argument, why) in [
-        ("--listen=localhost:1", "socket address"),
+        ("--listen=localhost", "ADDRESS:PORT"),
         ("--connect-timeout=0s", "above zero"),
         ("--connect-timeout=2", "unit"),
         ("--first-token-timeout=0s", "`off`"),

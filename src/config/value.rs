@@ -1,6 +1,9 @@
 //! Parsers of single values, for clap, which names the flag and the value beside what they return.
 
-use std::time::Duration;
+use std::{
+    net::{SocketAddr, ToSocketAddrs},
+    time::Duration,
+};
 
 /// A value that a flag may switch off: `None` is `off`.
 ///
@@ -29,6 +32,14 @@ pub(super) fn or_off<T>(
             .map(Some)
             .map_err(|fault| format!("{fault}, or `off`")),
     }
+}
+
+/// An IP address or a name, and a port; a name is resolved at once.
+pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
+    let addresses = text.to_socket_addrs();
+    let mut addresses = addresses.map_err(|error| format!("expected ADDRESS:PORT: {error}"))?;
+    let address = addresses.next();
+    address.ok_or_else(|| "the name has no address".to_owned())
 }
 
 /// A duration with its unit, as `2s` or `1m 30s`, above zero.
@@ -89,6 +100,17 @@ mod tests {
             );
         }
         assert_eq!(duration_or_zero("0s"), Ok(Duration::ZERO));
+    }
+
+    #[test]
+    fn an_address_may_be_a_name() {
+        for text in ["127.0.0.1:1", "[::1]:1", "0.0.0.0:0"] {
+            assert_eq!(address(text), Ok(text.parse().unwrap()));
+        }
+        assert!(address("localhost:1").unwrap().ip().is_loopback());
+        for text in ["", "127.0.0.1", "localhost", "127.0.0.1:65536"] {
+            assert!(address(text).is_err(), "{text}");
+        }
     }
 
     #[test]

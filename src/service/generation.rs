@@ -47,7 +47,7 @@ impl GenerationService for Adapter {
             self.check_version(translated.needs).await?;
             let (upstream, headers) = (&self.upstream, &call.headers);
             let route = route(&translated.request);
-            let events = upstream.stream(route, &translated.request, headers).await?;
+            let events = upstream.stream(route, translated.request, headers).await?;
             let request_id = call.id().to_owned();
             Ok((events, StreamTranslator::new(translated.asked, request_id)))
         })

@@ -8,7 +8,7 @@ use memchr::memmem;
 use super::{
     attempt::Attempt,
     body::Body,
-    error::{Error, Malformed, Refusal},
+    error::{Error, Refusal},
 };
 use crate::openai::error::ErrorBody;
 
@@ -25,29 +25,24 @@ const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(crate) struct Answer(String);
 
-// === impl Answer ===
-
 impl Answer {
     /// Reads a JSON body, which may hold an error although its status is 200 (vLLM up to 0.17).
     pub(super) async fn receive(
         response: Response<Body>,
         limit: usize,
-        attempt: Option<&Attempt>,
+        attempt: &Attempt,
     ) -> Result<Self, Error> {
-        let media_type = media_type(&response);
-        if media_type != "application/json" {
-            return Err(Error::Protocol(Malformed::ContentType(media_type)));
+        if !has_type(response.headers(), "application/json") {
+            return Err(wrong_type(response.headers()));
         }
         let mut body = response.into_body();
         let bytes = read(&mut body, limit).await?;
-        let text = String::from_utf8(bytes).map_err(|_invalid| Error::Protocol(Malformed::Utf8))?;
-        if let Some(attempt) = attempt {
-            attempt.check(&text)?;
-        }
+        let text = String::from_utf8(bytes).map_err(|error| Error::protocol(error.utf8_error()))?;
+        attempt.check(&text)?;
         body.release();
         // Most bodies are answers without the word, and are not parsed twice.
         if memmem::find(text.as_bytes(), br#""error""#).is_some()
-            && let Some(error) = ErrorBody::find(&text).map_err(Error::from_json)?
+            && let Some(error) = ErrorBody::find(&text).map_err(|error| Error::from_json(&error))?
         {
             return Err(Error::from_error_body(error));
         }
@@ -56,7 +51,7 @@ impl Answer {
 
     /// The body, read as that type. A body that ends too early was cut.
     pub(crate) fn read<'a, T: serde::Deserialize<'a>>(&'a self) -> Result<T, Error> {
-        serde_json::from_str(&self.0).map_err(Error::from_json)
+        serde_json::from_str(&self.0).map_err(|error| Error::from_json(&error))
     }
 
     /// The body as it came.
@@ -72,61 +67,58 @@ pub(super) async fn successful(response: Response<Body>) -> Result<Response<Body
         return Err(Error::Redirected(status.as_u16()));
     }
     if status.is_informational() {
-        return Err(Error::Protocol(Malformed::Upgrade));
+        return Err(Error::protocol("an upgrade that was not asked for"));
     }
     if status == StatusCode::OK {
-        let encoding = response.headers().get(header::CONTENT_ENCODING);
-        return match encoding.filter(|encoding| encoding.as_bytes() != b"identity") {
-            Some(_encoding) => Err(Error::Protocol(Malformed::ContentEncoding)),
-            None => Ok(response),
+        return match response.headers().get(header::CONTENT_ENCODING) {
+            Some(encoding) if encoding != "identity" => {
+                Err(Error::protocol("a content encoding that was not asked for"))
+            }
+            _ => Ok(response),
         };
     }
-    let retry_after = retry_after(response.headers());
-    let body = error_body(response).await;
     Err(Error::Refused(Refusal {
         status: status.as_u16(),
-        body,
-        retry_after,
+        retry_after: retry_after(response.headers()),
+        body: error_body(response).await,
     }))
 }
 
-/// The media type, in lower case and without parameters.
-pub(super) fn media_type(response: &Response<Body>) -> String {
-    let value = response.headers().get(header::CONTENT_TYPE);
-    let value = value.and_then(|value| value.to_str().ok());
-    let name = value.and_then(|value| value.split(';').next());
-    let name = name.unwrap_or_default().trim().chars().take(80);
-    name.map(|char| char.to_ascii_lowercase()).collect()
+/// Whether the body has that media type, with any parameters.
+pub(super) fn has_type(headers: &HeaderMap, media_type: &str) -> bool {
+    let value = headers.get(header::CONTENT_TYPE);
+    let value = value.and_then(|value| value.to_str().ok()?.split(';').next());
+    value.is_some_and(|value| value.trim().eq_ignore_ascii_case(media_type))
 }
 
-/// What an error's body says; one that is cut, late or too long is [`ErrorBody::Foreign`].
+/// The error of a body whose media type is not the one that was asked for.
+pub(super) fn wrong_type(headers: &HeaderMap) -> Error {
+    let value = headers.get(header::CONTENT_TYPE);
+    let value = value.and_then(|value| value.to_str().ok());
+    Error::protocol(format!("content type `{:.80}`", value.unwrap_or_default()))
+}
+
+/// Reads an error's body; one that is cut, late or too long is [`ErrorBody::Foreign`].
 pub(super) async fn error_body(response: Response<Body>) -> ErrorBody {
     let mut body = response.into_body();
     let read = read(&mut body, MAX_ERROR_BYTES);
-    match tokio::time::timeout(ERROR_BODY_TIMEOUT, read).await {
-        Ok(Ok(bytes)) => {
-            body.release();
-            ErrorBody::read(&bytes)
-        }
-        Ok(Err(_)) | Err(_) => ErrorBody::Foreign,
-    }
+    let Ok(Ok(bytes)) = tokio::time::timeout(ERROR_BODY_TIMEOUT, read).await else {
+        return ErrorBody::Foreign;
+    };
+    body.release();
+    ErrorBody::read(&bytes)
 }
 
 async fn read(body: &mut Body, limit: usize) -> Result<Vec<u8>, Error> {
-    let too_large = Error::TooLarge {
-        what: "body",
-        limit,
-    };
-    let length = body
-        .length()
-        .and_then(|length| usize::try_from(length).ok());
-    if length.is_some_and(|length| length > limit) {
-        return Err(too_large);
+    let what = "body";
+    let length = usize::try_from(body.length().unwrap_or_default()).unwrap_or(usize::MAX);
+    if length > limit {
+        return Err(Error::TooLarge { what, limit });
     }
-    let mut bytes = Vec::with_capacity(length.unwrap_or_default());
+    let mut bytes = Vec::with_capacity(length);
     while let Some(data) = poll_fn(|cx| body.poll_data(cx)).await.transpose()? {
         if bytes.len() + data.len() > limit {
-            return Err(too_large);
+            return Err(Error::TooLarge { what, limit });
         }
         bytes.extend_from_slice(&data);
     }
@@ -193,11 +185,13 @@ mod tests {
         }
         check(&["5", "6"], None, None);
     }
+
     /// What is made of a body with status 200.
     async fn received(body: &str) -> Result<Answer, Error> {
         let response = Response::builder().header(header::CONTENT_TYPE, "application/json");
         let body = Body::Reqwest(body.to_owned().into());
-        Answer::receive(response.body(body).unwrap(), 1 << 20, None).await
+        let attempt = Attempt::new(&http::HeaderValue::from_static("mine"));
+        Answer::receive(response.body(body).unwrap(), 1 << 20, &attempt).await
     }
 
     #[tokio::test]

@@ -4,7 +4,7 @@ use http::HeaderValue;
 use memchr::memmem;
 use serde::Deserialize;
 
-use super::error::{Error, Malformed};
+use super::error::Error;
 use crate::openai::text::Text;
 
 /// A mark and 16 lowercase hexadecimal digits.
@@ -18,12 +18,6 @@ const SUFFIX_BYTES: usize = 17;
 pub(super) struct Attempt {
     pub(super) id: HeaderValue,
     suffix: String,
-}
-
-#[derive(Deserialize)]
-struct Identified<'a> {
-    #[serde(borrow)]
-    id: Option<Text<'a>>,
 }
 
 impl Attempt {
@@ -44,10 +38,17 @@ impl Attempt {
         {
             return Ok(());
         }
+        #[derive(Deserialize)]
+        struct Identified<'a> {
+            #[serde(borrow)]
+            id: Option<Text<'a>>,
+        }
         // What cannot be parsed is refused by whoever reads it.
         let id = serde_json::from_str::<Identified<'_>>(json).map_or(None, |answer| answer.id);
         match id.as_deref().and_then(suffix_of) {
-            Some(suffix) if suffix != self.suffix => Err(Error::Protocol(Malformed::ForeignAnswer)),
+            Some(suffix) if suffix != self.suffix => {
+                Err(Error::protocol("the answer to another request"))
+            }
             _ => Ok(()),
         }
     }

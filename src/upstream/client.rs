@@ -2,33 +2,33 @@
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
-use bytes::Bytes;
-use http::{Response, StatusCode};
+use http::{HeaderValue, StatusCode};
 use serde::Serialize;
 
 use super::{
     answer::{self, Answer},
-    body::Body,
-    error::{Error, Malformed},
+    error::{BoxError, Error},
     events::Events,
     known::Known,
     route::Route,
-    transport::{Answered, Headers, SetupError, Transport},
+    transport::{Answered, Headers, Transport},
 };
 use crate::{
     config,
     openai::{
-        error::ErrorBody,
         transcription::TranscriptionForm,
         version::{Version, VersionResponse},
     },
 };
 
-/// `/version` touches no engine, so that a healthy upstream answers at once.
-const VERSION_TIMEOUT: Duration = Duration::from_secs(2);
+/// Time to ask what the upstream is. That touches no engine, so that a healthy upstream answers at once.
+const INQUIRY_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// `/version` is some 20 bytes.
 const MAX_VERSION_BYTES: usize = 1024;
+
+/// The id of requests that belong to no call.
+const OWN_ID: HeaderValue = HeaderValue::from_static("vllm-grpc-adapter");
 
 /// One vLLM. Clones share their connections.
 #[derive(Clone, Debug)]
@@ -42,7 +42,10 @@ pub(crate) struct Client {
     routes: Known<Vec<Route>>,
 }
 
-// === impl Client ===
+/// The client cannot be made from its configuration.
+#[derive(Debug, thiserror::Error)]
+#[error("the HTTP client cannot be set up")]
+pub(crate) struct SetupError(#[source] BoxError);
 
 impl Client {
     /// A client of the configured upstream; nothing is connected yet.
@@ -51,7 +54,7 @@ impl Client {
         limits: config::Limits,
     ) -> Result<Self, SetupError> {
         Ok(Self {
-            transport: Arc::new(Transport::new(upstream)?),
+            transport: Arc::new(Transport::new(upstream).map_err(SetupError)?),
             limits,
             max_event_bytes: upstream.max_event_bytes,
             max_body_bytes: upstream.max_body_bytes,
@@ -64,11 +67,11 @@ impl Client {
     pub(crate) async fn post(
         &self,
         route: Route,
-        body: &impl Serialize,
+        body: impl Serialize,
         headers: &Headers,
     ) -> Result<Answer, Error> {
-        let answered = self.transport.post_json(route, json(body)?, headers).await;
-        self.whole(answered?).await
+        let answered = self.transport.post_json(route, body, headers);
+        whole(answered, self.max_body_bytes).await
     }
 
     /// Sends a form, and reads the whole answer.
@@ -78,26 +81,24 @@ impl Client {
         form: TranscriptionForm,
         headers: &Headers,
     ) -> Result<Answer, Error> {
-        self.whole(self.transport.post_form(route, form, headers).await?)
-            .await
+        let answered = self.transport.post_form(route, form, headers);
+        whole(answered, self.max_body_bytes).await
     }
 
     /// Reads what a route gives.
     pub(crate) async fn get(&self, route: Route, headers: &Headers) -> Result<Answer, Error> {
-        let response = self.transport.get(route, Some(headers)).await?;
-        let response = answer::successful(response).await?;
-        Answer::receive(response, self.max_body_bytes, None).await
+        let answered = self.transport.get(route, headers);
+        whole(answered, self.max_body_bytes).await
     }
 
     /// Sends JSON, and waits for the first event of the streamed answer.
     pub(crate) async fn stream(
         &self,
         route: Route,
-        body: &impl Serialize,
+        body: impl Serialize,
         headers: &Headers,
     ) -> Result<Events, Error> {
-        let json = json(body)?;
-        self.first_event(self.transport.post_json(route, json, headers))
+        self.first_event(self.transport.post_json(route, body, headers))
             .await
     }
 
@@ -114,22 +115,38 @@ impl Client {
 
     /// The upstream's release; `None` where it gives none.
     pub(crate) async fn version(&self) -> Option<Version> {
-        self.version.get(Box::pin(self.ask_version())).await
+        let ask = async {
+            let headers = own();
+            let answered = self.transport.get(Route::VERSION, &headers);
+            let answer = whole(answered, MAX_VERSION_BYTES).await?;
+            Ok(Version::parse(&answer.read::<VersionResponse>()?.version))
+        };
+        self.version.get(Box::pin(or_nothing(ask))).await
     }
 
     /// Those of [`Route::TELLING`] that the upstream has; none where that cannot be known.
     pub(crate) async fn routes(&self) -> Vec<Route> {
-        self.routes.get(Box::pin(self.ask_routes())).await
+        let ask = async {
+            let mut routes = Vec::new();
+            for route in Route::TELLING {
+                // Each is for POST alone, so that asking costs nothing.
+                let (response, _attempt) = self.transport.get(route, &own()).await?;
+                let status = response.status();
+                let _body = answer::error_body(response).await;
+                match status {
+                    StatusCode::METHOD_NOT_ALLOWED => routes.push(route),
+                    StatusCode::NOT_FOUND => {}
+                    _ => return Ok(Vec::new()),
+                }
+            }
+            Ok(routes)
+        };
+        self.routes.get(Box::pin(or_nothing(ask))).await
     }
 
     /// Closes connections that have been idle for too long; runs as long as the client is used.
     pub(crate) fn expire_idle(&self) -> impl Future<Output = Infallible> + Send + use<> {
         self.transport.pool.clone().expire()
-    }
-
-    async fn whole(&self, (response, attempt): Answered) -> Result<Answer, Error> {
-        let response = answer::successful(response).await?;
-        Answer::receive(response, self.max_body_bytes, Some(&attempt)).await
     }
 
     async fn first_event(
@@ -138,7 +155,8 @@ impl Client {
     ) -> Result<Events, Error> {
         let first = async {
             let (response, attempt) = answered.await?;
-            let mut events = self.events(answer::successful(response).await?).await?;
+            let response = answer::successful(response).await?;
+            let mut events = Events::receive(response, self.max_event_bytes).await?;
             if !events.advance().await? {
                 return Err(Error::Truncated(None));
             }
@@ -153,59 +171,27 @@ impl Client {
                 .unwrap_or_else(|_elapsed| Err(Error::FirstToken(limit))),
         }
     }
+}
 
-    async fn events(&self, response: Response<Body>) -> Result<Events, Error> {
-        let media_type = answer::media_type(&response);
-        match media_type.as_str() {
-            "text/event-stream" => Ok(Events::new(response.into_body(), self.max_event_bytes)),
-            // vLLM up to 0.17 answers some errors so.
-            "application/json" => match answer::error_body(response).await {
-                ErrorBody::Foreign | ErrorBody::Detail => {
-                    Err(Error::Protocol(Malformed::ContentType(media_type)))
-                }
-                error @ (ErrorBody::Engine(_) | ErrorBody::Gate(_)) => {
-                    Err(Error::from_error_body(error))
-                }
-            },
-            _ => Err(Error::Protocol(Malformed::ContentType(media_type))),
-        }
-    }
+/// Reads the whole answer, up to a limit in bytes.
+async fn whole(
+    answered: impl Future<Output = Result<Answered, Error>>,
+    limit: usize,
+) -> Result<Answer, Error> {
+    let (response, attempt) = answered.await?;
+    let response = answer::successful(response).await?;
+    Answer::receive(response, limit, &attempt).await
+}
 
-    async fn ask_version(&self) -> Option<Version> {
-        let asked = async {
-            let response = self.transport.get(Route::VERSION, None).await?;
-            let response = answer::successful(response).await?;
-            Answer::receive(response, MAX_VERSION_BYTES, None).await
-        };
-        let answer = tokio::time::timeout(VERSION_TIMEOUT, asked)
-            .await
-            .ok()?
-            .ok()?;
-        Version::parse(&answer.read::<VersionResponse>().ok()?.version)
-    }
-
-    async fn ask_routes(&self) -> Vec<Route> {
-        let asked = async {
-            let mut routes = Vec::new();
-            for route in Route::TELLING {
-                // Each is for POST alone, so that asking costs nothing.
-                let response = self.transport.get(route, None).await?;
-                let status = response.status();
-                let _body = answer::error_body(response).await;
-                match status {
-                    StatusCode::METHOD_NOT_ALLOWED => routes.push(route),
-                    StatusCode::NOT_FOUND => {}
-                    _ => return Ok(Vec::new()),
-                }
-            }
-            Ok::<_, Error>(routes)
-        };
-        let routes = tokio::time::timeout(VERSION_TIMEOUT, asked).await;
-        routes.ok().and_then(Result::ok).unwrap_or_default()
+fn own() -> Headers {
+    Headers {
+        request_id: OWN_ID,
+        trace: Vec::new(),
     }
 }
 
-fn json(body: &impl Serialize) -> Result<Bytes, Error> {
-    let json = serde_json::to_vec(body).map_err(Error::from_json)?;
-    Ok(json.into())
+/// What the upstream says of itself, or the default where it does not answer soon.
+async fn or_nothing<T: Default>(ask: impl Future<Output = Result<T, Error>>) -> T {
+    let asked = tokio::time::timeout(INQUIRY_TIMEOUT, ask).await;
+    asked.ok().and_then(Result::ok).unwrap_or_default()
 }

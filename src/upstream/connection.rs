@@ -16,10 +16,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Request, Response, Uri};
+use http::{Request, Uri, response::Parts};
 use http_body_util::Full;
 use hyper::{
-    body::{Body, Incoming},
+    body::{Body, Frame, Incoming},
     client::conn::http1::{self, SendRequest},
 };
 use hyper_util::rt::TokioIo;
@@ -35,17 +35,23 @@ use super::{
 /// Bound of the buffers for reading and for writing; a head must fit. hyper's default is some 400 KiB.
 const MAX_BUFFER_BYTES: usize = 64 << 10;
 
+/// An older connection is not used again, so that an upstream whose name gets another address is soon left.
+pub(super) const MAX_AGE: Duration = Duration::from_secs(300);
+
+/// Reads and writes the socket; ready once the connection has ended.
+type Driver = Pin<Box<dyn Future<Output = hyper::Result<()>> + Send>>;
+
 /// An open connection, which serves one request at a time. Dropping it closes it.
 pub(super) struct Connection {
     sender: SendRequest<Full<Bytes>>,
     /// `None` once the connection has ended.
-    driver: Option<Pin<Box<dyn Future<Output = hyper::Result<()>> + Send>>>,
+    driver: Option<Driver>,
+    /// The body of the last answer.
+    body: Option<Incoming>,
     /// Whether a byte has come since the last request.
     has_read: Arc<AtomicBool>,
     opened: Instant,
 }
-
-// === impl Connection ===
 
 impl Connection {
     /// Connects to the URL's host.
@@ -64,78 +70,79 @@ impl Connection {
         Ok(Self {
             sender,
             driver: Some(Box::pin(driver)),
+            body: None,
             has_read,
             opened: Instant::now(),
         })
     }
 
     /// Sends a request, and waits for the head of its answer.
-    pub(super) async fn send(
-        &mut self,
-        request: Request<Full<Bytes>>,
-    ) -> Result<Response<Incoming>, Error> {
+    pub(super) async fn send(&mut self, request: Request<Full<Bytes>>) -> Result<Parts, Error> {
         self.has_read.store(false, Ordering::Relaxed);
         let begun = Instant::now();
         let mut response = pin!(self.sender.send_request(request));
-        poll_fn(|cx| {
+        let answered = poll_fn(|cx| {
             if let Poll::Ready(response) = response.as_mut().poll(cx) {
                 return Poll::Ready(response);
             }
-            self.drive(cx);
+            drive(&mut self.driver, cx);
             response.as_mut().poll(cx)
-        })
-        .await
-        .map_err(|error| {
+        });
+        let answered = answered.await.map_err(|error| {
             // A request that was cancelled was never sent: what came belongs to none.
             let is_answered = self.has_read.load(Ordering::Relaxed) && !error.is_canceled();
             Error::from_head(error.into(), is_answered, begun.elapsed())
-        })
+        });
+        let (head, body) = answered?.into_parts();
+        self.body = Some(body);
+        Ok(head)
     }
 
     /// The next data of the answer's body; `None` at its end.
-    pub(super) fn poll_data(
-        &mut self,
-        body: &mut Incoming,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<hyper::Result<Bytes>>> {
+    pub(super) fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<hyper::Result<Bytes>>> {
+        let Some(body) = &mut self.body else {
+            return Poll::Ready(None);
+        };
         if let Poll::Ready(data) = poll_data(body, cx) {
             return Poll::Ready(data);
         }
         // Only the connection can fill the body, so that no loop is needed.
-        self.drive(cx);
+        drive(&mut self.driver, cx);
         poll_data(body, cx)
+    }
+
+    /// The length of the body that the head gives, if it gives one.
+    pub(super) fn length(&self) -> Option<u64> {
+        self.body.as_ref()?.size_hint().exact()
     }
 
     /// Whether the connection may be kept for another request once the last body has ended.
     pub(super) fn may_be_kept(&mut self) -> bool {
-        self.drive(&mut Context::from_waker(Waker::noop()));
-        self.driver.is_some()
+        // An idle connection wakes nobody.
+        drive(&mut self.driver, &mut Context::from_waker(Waker::noop()));
+        self.driver.is_some() && self.opened.elapsed() < MAX_AGE
     }
 
     /// Whether another request may be sent: the rest of the last body was its end alone, nothing has come since, and
     /// the upstream has not closed.
-    pub(super) fn is_reusable(&mut self, last: &mut Incoming) -> bool {
-        let cx = &mut Context::from_waker(Waker::noop());
-        let has_ended = matches!(self.poll_data(last, cx), Poll::Ready(None));
-        has_ended
-            && self.may_be_kept()
-            && self.sender.is_ready()
-            // A task that has used up its budget sees every socket pending.
-            && coop::has_budget_remaining()
+    pub(super) async fn is_reusable(&mut self) -> bool {
+        let polled = poll_fn(|cx| {
+            let has_ended = matches!(self.poll_data(cx), Poll::Ready(None));
+            drive(&mut self.driver, cx);
+            Poll::Ready(has_ended && self.driver.is_some() && self.sender.is_ready())
+        });
+        // A task that has used up its budget would see every socket pending.
+        coop::unconstrained(polled).await
     }
+}
 
-    /// How long it has been open.
-    pub(super) fn age(&self) -> Duration {
-        self.opened.elapsed()
-    }
-
-    fn drive(&mut self, cx: &mut Context<'_>) {
-        if let Some(driver) = &mut self.driver
-            && driver.as_mut().poll(cx).is_ready()
-        {
-            // Why it ended is reported by the answer or its body.
-            self.driver = None;
-        }
+/// Polls the connection; why it ended is reported by the answer or its body.
+fn drive(driver: &mut Option<Driver>, cx: &mut Context<'_>) {
+    if driver
+        .as_mut()
+        .is_some_and(|driver| driver.as_mut().poll(cx).is_ready())
+    {
+        *driver = None;
     }
 }
 
@@ -146,20 +153,16 @@ impl fmt::Debug for Connection {
 }
 
 /// The next data of a body; trailers are skipped.
-pub(super) fn poll_data<B>(
+pub(super) fn poll_data<B: Body<Data = Bytes> + Unpin>(
     body: &mut B,
     cx: &mut Context<'_>,
-) -> Poll<Option<Result<Bytes, B::Error>>>
-where
-    B: Body<Data = Bytes> + Unpin,
-{
-    loop {
-        let Some(frame) = ready!(Pin::new(&mut *body).poll_frame(cx)) else {
-            return Poll::Ready(None);
-        };
-        let data = frame.map(|frame| frame.into_data().ok());
-        if let Some(data) = data.transpose() {
-            return Poll::Ready(Some(data));
+) -> Poll<Option<Result<Bytes, B::Error>>> {
+    while let Some(frame) = ready!(Pin::new(&mut *body).poll_frame(cx)) {
+        match frame.map(Frame::into_data) {
+            Ok(Ok(data)) => return Poll::Ready(Some(Ok(data))),
+            Ok(Err(_trailers)) => {}
+            Err(error) => return Poll::Ready(Some(Err(error))),
         }
     }
+    Poll::Ready(None)
 }

@@ -21,25 +21,22 @@ pub(super) const TCP_KEEPALIVE: Duration = Duration::from_secs(15);
 #[cfg(target_os = "linux")]
 pub(super) const TCP_USER_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// The protocol in the handshake of TLS (RFC 7301).
-const HTTP_1_1: &[u8] = b"http/1.1";
-
 /// TLS for all connections; the system's roots are read only where they are needed.
 pub(super) fn tls(is_https: bool) -> Result<rustls::ClientConfig, BoxError> {
-    let provider = rustls::crypto::ring::default_provider();
-    let tls = rustls::ClientConfig::builder_with_provider(provider.into())
-        .with_safe_default_protocol_versions()?;
     let mut roots = rustls::RootCertStore::empty();
     if is_https {
         let found = rustls_native_certs::load_native_certs();
-        let (n_added, _) = roots.add_parsable_certificates(found.certs);
-        if n_added == 0 {
+        if roots.add_parsable_certificates(found.certs).0 == 0 {
             return Err("the system has no root certificates for https".into());
         }
     }
-    let mut tls = tls.with_root_certificates(roots).with_no_client_auth();
+    let provider = rustls::crypto::ring::default_provider();
+    let mut tls = rustls::ClientConfig::builder_with_provider(provider.into())
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
     // A server that speaks HTTP/2 alone then refuses the handshake.
-    tls.alpn_protocols = vec![HTTP_1_1.to_vec()];
+    tls.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(tls)
 }
 

@@ -2,26 +2,21 @@
 
 use std::{error::Error as StdError, fmt, io, iter, time::Duration};
 
-use serde_json::error::Category;
-
 use crate::{openai::error::ErrorBody, sse::Fault};
 
 /// The error of a library.
 pub(super) type BoxError = Box<dyn StdError + Send + Sync>;
 
-/// What happened; which status it gets is not decided here.
+/// Why the upstream could not be asked, or did not answer as it should.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    /// No connection: refused, or not within its time. Nothing was sent.
+    /// Refused, or not within its time. Nothing was sent, as with the next two.
     #[error("no connection to the upstream")]
     Connect(#[source] BoxError),
-    /// The upstream's host is not known. Nothing was sent.
     #[error("the upstream's host is not known")]
     Dns(#[source] BoxError),
-    /// The TLS handshake failed. Nothing was sent.
     #[error("no TLS connection to the upstream")]
     Tls(#[source] BoxError),
-    /// The connection was lost before any byte of an answer.
     #[error("the upstream closed the connection before it answered")]
     Reset {
         #[source]
@@ -29,25 +24,21 @@ pub(crate) enum Error {
         /// The time since the request began to be sent.
         after: Duration,
     },
-    /// The answer began and was cut.
     #[error("the upstream's answer was cut off")]
     Truncated(#[source] Option<BoxError>),
-    /// The upstream answered with an error, as a status or as an event of a stream.
     #[error("the upstream answered with an error: {0}")]
     Refused(Refusal),
-    /// The upstream sent a redirect, which is never followed.
+    /// A redirect is never followed.
     #[error("the upstream answered with a redirect ({0})")]
     Redirected(u16),
     /// What came is not what vLLM sends.
-    #[error("the upstream does not speak the protocol")]
-    Protocol(#[source] Malformed),
-    /// An event or a body is over its limit.
+    #[error("the upstream's answer is malformed")]
+    Protocol(#[source] BoxError),
     #[error("the upstream's {what} is larger than {limit} bytes")]
     TooLarge { what: &'static str, limit: usize },
-    /// The upstream took longer than that to its first event.
     #[error("no event within {0:?}")]
     FirstToken(Duration),
-    /// The upstream sent no event for that long in the midst of a stream.
+    /// The stream had begun.
     #[error("no further event within {0:?}")]
     Stalled(Duration),
 }
@@ -63,62 +54,31 @@ pub(crate) struct Refusal {
     pub(crate) retry_after: Option<Duration>,
 }
 
-/// What is malformed.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum Malformed {
-    #[error("malformed HTTP")]
-    Http(#[source] BoxError),
-    #[error("an upgrade that was not asked for")]
-    Upgrade,
-    #[error("content type {0:?}")]
-    ContentType(String),
-    #[error("a content encoding, which was not asked for")]
-    ContentEncoding,
-    #[error("the answer to another request")]
-    ForeignAnswer,
-    #[error("a byte order mark within an event stream")]
-    ByteOrderMark,
-    #[error("text that is not UTF-8")]
-    Utf8,
-    /// Where it is malformed, without serde's text, which repeats what it found.
-    #[error("malformed JSON, {0:?} at line {1}, column {2}")]
-    Json(Category, usize, usize),
-    #[error("an event that is neither a chunk nor an error")]
-    NoChunk,
-}
-
-// === impl Refusal ===
-
-/// Without the message, which may repeat the caller's prompt.
+/// Without the upstream's text, which may repeat the caller's prompt or the key.
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.status)?;
-        match &self.body {
-            ErrorBody::Engine(error) => {
-                let param = error.param.as_deref().map_or("no field", identifier);
-                write!(f, ", {} about {param}", identifier(&error.kind))
-            }
-            // Its text may hold the key that it refuses.
-            ErrorBody::Gate(_) => f.write_str(", by vLLM's gate"),
-            ErrorBody::Detail => f.write_str(", by vLLM's router"),
-            ErrorBody::Foreign => f.write_str(", not in vLLM's words"),
-        }
+        let by = match &self.body {
+            ErrorBody::Engine(error) if is_identifier(&error.kind) => &error.kind,
+            ErrorBody::Engine(_) => "by vLLM's engine",
+            ErrorBody::Gate(_) => "by vLLM's key check",
+            ErrorBody::Detail => "by vLLM's router",
+            ErrorBody::Foreign => "not by vLLM",
+        };
+        write!(f, "{}, {by}", self.status)
     }
 }
 
-/// The text where it can only be the name of something, so that nothing else of the upstream's is logged.
-fn identifier(text: &str) -> &str {
-    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.');
-    if text.len() <= 64 && text.bytes().all(is_name) {
-        text
-    } else {
-        "something"
-    }
+/// Whether a text can only be the name of something.
+fn is_identifier(text: &str) -> bool {
+    text.len() <= 64 && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
-
-// === impl Error ===
 
 impl Error {
+    /// What came is not what vLLM sends, for that reason.
+    pub(super) fn protocol(reason: impl Into<BoxError>) -> Self {
+        Self::Protocol(reason.into())
+    }
+
     /// A failure to connect.
     pub(super) fn from_connect(error: BoxError) -> Self {
         // The type of the connector's error is private; that this is its text is shown in `tests/it`.
@@ -133,48 +93,49 @@ impl Error {
 
     /// A failure to send a request or to read the head of its answer.
     pub(super) fn from_head(error: BoxError, is_answered: bool, after: Duration) -> Self {
-        if is_answered || is_malformed(error.as_ref()) {
-            Self::from_body(error)
-        } else {
-            Self::Reset { error, after }
+        match Self::from_body(error) {
+            Self::Truncated(Some(error)) if !is_answered => Self::Reset { error, after },
+            error => error,
         }
     }
 
     /// A failure to read the body of an answer.
     pub(super) fn from_body(error: BoxError) -> Self {
-        if is_malformed(error.as_ref()) {
-            Self::Protocol(Malformed::Http(error))
+        // What TLS cannot read was lost below HTTP.
+        let is_malformed = chain(error.as_ref()).any(is_invalid)
+            && !chain(error.as_ref()).any(|cause| cause.is::<rustls::Error>());
+        if is_malformed {
+            Self::Protocol(error)
         } else {
             Self::Truncated(Some(error))
         }
     }
 
-    /// A failure to read JSON. One that ends too early was cut.
-    pub(super) fn from_json(error: serde_json::Error) -> Self {
+    /// A failure to read a JSON body. One that ends too early was cut.
+    pub(super) fn from_json(error: &serde_json::Error) -> Self {
         if error.is_eof() {
             Self::Truncated(None)
         } else {
-            Self::Protocol(error.into())
+            Self::malformed_json(error)
         }
+    }
+
+    /// Malformed JSON, without serde's text, which repeats what it found.
+    pub(super) fn malformed_json(error: &serde_json::Error) -> Self {
+        let (kind, line, column) = (error.classify(), error.line(), error.column());
+        Self::protocol(format!(
+            "malformed JSON, {kind:?} at line {line}, column {column}"
+        ))
     }
 
     /// The error that an event, or a body with status 200, reports.
     pub(super) fn from_error_body(body: ErrorBody) -> Self {
-        let status = body
-            .status()
-            .filter(|status| (400..600).contains(status))
-            .unwrap_or(500);
+        let status = body.status().filter(|it| (400..600).contains(it));
         Self::Refused(Refusal {
-            status,
+            status: status.unwrap_or(500),
             body,
             retry_after: None,
         })
-    }
-}
-
-impl From<serde_json::Error> for Malformed {
-    fn from(error: serde_json::Error) -> Self {
-        Self::Json(error.classify(), error.line(), error.column())
     }
 }
 
@@ -185,7 +146,7 @@ impl From<Fault> for Error {
                 what: "event",
                 limit,
             },
-            Fault::ByteOrderMark => Self::Protocol(Malformed::ByteOrderMark),
+            Fault::ByteOrderMark => Self::protocol("a byte order mark within an event stream"),
         }
     }
 }
@@ -195,26 +156,18 @@ fn chain<'a>(
     error: &'a (dyn StdError + 'static),
 ) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
     iter::successors(Some(error), |&error| {
-        let held = error
-            .downcast_ref::<io::Error>()
-            .and_then(io::Error::get_ref);
-        held.map_or_else(|| error.source(), |held| Some(held))
+        let io = error.downcast_ref::<io::Error>();
+        match io.and_then(io::Error::get_ref) {
+            Some(held) => Some(held),
+            None => error.source(),
+        }
     })
 }
 
 /// Whether what came is not HTTP; hyper reports a malformed chunk as invalid input or data.
-fn is_malformed(error: &(dyn StdError + 'static)) -> bool {
-    let is_invalid = |cause: &(dyn StdError + 'static)| {
-        cause
-            .downcast_ref::<hyper::Error>()
-            .is_some_and(hyper::Error::is_parse)
-            || cause.downcast_ref::<io::Error>().is_some_and(|error| {
-                matches!(
-                    error.kind(),
-                    io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData
-                )
-            })
-    };
-    // What TLS cannot read was lost below HTTP.
-    chain(error).any(is_invalid) && !chain(error).any(|cause| cause.is::<rustls::Error>())
+fn is_invalid(cause: &(dyn StdError + 'static)) -> bool {
+    use io::ErrorKind::{InvalidData, InvalidInput};
+    let (http, io) = (cause.downcast_ref(), cause.downcast_ref::<io::Error>());
+    http.is_some_and(hyper::Error::is_parse)
+        || io.is_some_and(|io| matches!(io.kind(), InvalidInput | InvalidData))
 }

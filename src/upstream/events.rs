@@ -7,11 +7,13 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::{Instant, Sleep};
+use http::Response;
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::{
+    answer::{self, has_type},
     body::Body,
-    error::{Error, Malformed},
+    error::Error,
 };
 use crate::{
     openai::{chunk::Chunk, error::ErrorBody},
@@ -24,29 +26,43 @@ const DONE: &[u8] = b"[DONE]";
 /// The events of one streamed answer. Dropping it closes the connection.
 #[derive(Debug)]
 pub(crate) struct Events {
-    body: Body,
+    /// `None` after `[DONE]`.
+    body: Option<Body>,
     decoder: Decoder,
     silence: Silence,
 }
 
-/// The time without an event, by one timer for the whole stream.
+/// Limits the time that the next event is waited for, by one timer for the whole stream.
 #[derive(Debug, Default)]
 struct Silence {
     limit: Option<Duration>,
-    /// Since when the next event is waited for.
-    since: Option<Instant>,
-    /// Whether the limit was extended, since bytes came that may be the start of an event.
+    /// When the wait for the next event must end.
+    deadline: Option<Instant>,
     is_extended: bool,
+    /// Moved only when it fires, not with each event.
     timer: Option<Pin<Box<Sleep>>>,
 }
 
-// === impl Events ===
-
 impl Events {
-    /// The events of a body, before its first.
-    pub(super) fn new(body: Body, max_event_bytes: usize) -> Self {
+    /// The events of an answer, before its first. An answer that is an error in JSON is that error.
+    pub(super) async fn receive(response: Response<Body>, limit: usize) -> Result<Self, Error> {
+        if has_type(response.headers(), "text/event-stream") {
+            return Ok(Self::new(response.into_body(), limit));
+        }
+        let wrong_type = answer::wrong_type(response.headers());
+        // vLLM up to 0.17 answers some errors so.
+        if has_type(response.headers(), "application/json")
+            && let error @ (ErrorBody::Engine(_) | ErrorBody::Gate(_)) =
+                answer::error_body(response).await
+        {
+            return Err(Error::from_error_body(error));
+        }
+        Err(wrong_type)
+    }
+
+    fn new(body: Body, max_event_bytes: usize) -> Self {
         Self {
-            body,
+            body: Some(body),
             decoder: Decoder::new(max_event_bytes),
             silence: Silence::default(),
         }
@@ -64,8 +80,7 @@ impl Events {
         poll_fn(|cx| self.poll_advance(cx)).await
     }
 
-    /// As [`advance`](Self::advance).
-    pub(crate) fn poll_advance(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, Error>> {
+    fn poll_advance(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, Error>> {
         let mut has_read = false;
         loop {
             if let Some(is_open) = self.advance_read()? {
@@ -75,7 +90,10 @@ impl Events {
             if has_read && let Poll::Ready(stalled) = self.silence.poll(has_read, cx) {
                 return Poll::Ready(Err(stalled));
             }
-            match self.body.poll_data(cx)? {
+            let Some(body) = &mut self.body else {
+                return Poll::Ready(Ok(false));
+            };
+            match body.poll_data(cx)? {
                 Poll::Ready(Some(data)) => {
                     self.decoder.push(&data);
                     has_read = true;
@@ -102,9 +120,10 @@ impl Events {
             }
             let is_done = data == DONE;
             if is_done && !self.decoder.is_mid_event() {
-                self.body.release();
+                self.body.take().map(Body::release);
             }
-            self.silence.end();
+            self.silence.deadline = None;
+            self.silence.is_extended = false;
             return Ok(Some(!is_done));
         }
         Ok(None)
@@ -112,28 +131,23 @@ impl Events {
 
     /// The event's text.
     pub(crate) fn data(&self) -> Result<&str, Error> {
-        std::str::from_utf8(self.decoder.data())
-            .map_err(|_invalid| Error::Protocol(Malformed::Utf8))
+        std::str::from_utf8(self.decoder.data()).map_err(Error::protocol)
     }
 
     /// The event as a chunk; an event that holds an error is that error, and one without choices or usage is none.
     pub(crate) fn chunk(&self) -> Result<Chunk<'_>, Error> {
         let data = self.data()?;
         let chunk: Chunk<'_> =
-            serde_json::from_str(data).map_err(|error| Error::Protocol(error.into()))?;
+            serde_json::from_str(data).map_err(|error| Error::malformed_json(&error))?;
         if let Some(error) = chunk.error {
             return Err(Error::from_error_body(ErrorBody::read_error(error.get())));
         }
-        if chunk
-            .choices
-            .as_ref()
-            .is_some_and(|choices| !choices.is_empty())
-        {
+        if !chunk.choices.as_ref().is_none_or(Vec::is_empty) {
             return Ok(chunk);
         }
         match ErrorBody::read(data.as_bytes()) {
             ErrorBody::Foreign if chunk.choices.is_some() || chunk.usage.is_some() => Ok(chunk),
-            ErrorBody::Foreign => Err(Error::Protocol(Malformed::NoChunk)),
+            ErrorBody::Foreign => Err(Error::protocol("an event that is no chunk and no error")),
             error @ (ErrorBody::Engine(_) | ErrorBody::Gate(_) | ErrorBody::Detail) => {
                 Err(Error::from_error_body(error))
             }
@@ -141,38 +155,31 @@ impl Events {
     }
 }
 
-// === impl Silence ===
-
 impl Silence {
-    /// An event came.
-    fn end(&mut self) {
-        self.since = None;
-        self.is_extended = false;
-    }
-
     /// Ready once the limit has passed without an event.
     ///
-    /// A caller who reads slowly may find the start of an event long after it came, and its rest still waits to be
-    /// sent: where bytes have come, the limit holds once more from now.
+    /// A caller who reads slowly polls late, and may then find the first part of an event whose rest is still to be
+    /// read. So the limit starts again where this poll has read bytes, but only once between two events: comments may
+    /// come for ever.
     fn poll(&mut self, has_read: bool, cx: &mut Context<'_>) -> Poll<Error> {
         let Some(limit) = self.limit else {
             return Poll::Pending;
         };
-        let since = self.since.get_or_insert_with(Instant::now);
+        let deadline = self.deadline.get_or_insert_with(|| Instant::now() + limit);
         let timer = self
             .timer
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(*since + limit)));
+            .get_or_insert_with(|| Box::pin(sleep_until(*deadline)));
         loop {
             ready!(timer.as_mut().poll(cx));
-            if since.elapsed() >= limit {
+            let now = Instant::now();
+            if now >= *deadline {
                 if !has_read || self.is_extended {
                     return Poll::Ready(Error::Stalled(limit));
                 }
                 self.is_extended = true;
-                *since = Instant::now();
+                *deadline = now + limit;
             }
-            // The timer is moved only when it fires, not with each event.
-            timer.as_mut().reset(*since + limit);
+            timer.as_mut().reset(*deadline);
         }
     }
 }

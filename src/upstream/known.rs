@@ -26,11 +26,11 @@ impl<T: Clone + Default + PartialEq> Known<T> {
             return said.clone();
         }
         let said = ask.await;
-        let is_known = said != T::default();
-        let max_age = if is_known {
-            MAX_AGE
-        } else {
+        let is_nothing = said == T::default();
+        let max_age = if is_nothing {
             MAX_AGE_OF_NOTHING
+        } else {
+            MAX_AGE
         };
         *known = Some((Instant::now() + max_age, said.clone()));
         said

@@ -7,6 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, h
 use http_body_util::Full;
 use reqwest::multipart::{Form, Part};
 use secrecy::ExposeSecret;
+use serde::Serialize;
 use tokio::time::Instant;
 use url::Url;
 
@@ -51,28 +52,28 @@ pub(crate) struct Headers {
     pub(crate) trace: Vec<(HeaderName, HeaderValue)>,
 }
 
-/// The client cannot be made from its configuration.
-#[derive(Debug, thiserror::Error)]
-#[error("the HTTP client cannot be set up")]
-pub(crate) struct SetupError(#[source] BoxError);
-
 /// The head of an answer, and the attempt that it must belong to.
 pub(super) type Answered = (Response<Body>, Attempt);
 
-// === impl Transport ===
-
 impl Transport {
     /// The transport to the configured upstream; nothing is connected yet.
-    pub(super) fn new(upstream: &config::Upstream) -> Result<Self, SetupError> {
-        let is_https = upstream.base_url.scheme() == "https";
-        let tls = connector::tls(is_https).map_err(setup)?;
+    pub(super) fn new(upstream: &config::Upstream) -> Result<Self, BoxError> {
+        let tls = connector::tls(upstream.base_url.scheme() == "https")?;
+        let mut headers = HeaderMap::new();
+        headers.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
+        headers.insert(header::HOST, upstream.base_url.authority().try_into()?);
+        if let Some(key) = &upstream.api_key {
+            let mut bearer: HeaderValue = format!("Bearer {}", key.expose_secret()).try_into()?;
+            bearer.set_sensitive(true);
+            headers.insert(header::AUTHORIZATION, bearer);
+        }
         Ok(Self {
             connector: connector::connector(tls.clone()),
             pool: Pool::new(upstream.idle_timeout),
-            reqwest: reqwest(upstream, tls).map_err(setup)?,
+            reqwest: reqwest(upstream, tls)?,
             base_url: upstream.base_url.clone(),
-            origin: Uri::try_from(upstream.base_url.as_str()).map_err(setup)?,
-            headers: headers(upstream)?,
+            origin: upstream.base_url.as_str().try_into()?,
+            headers,
             connect_timeout: upstream.connect_timeout,
         })
     }
@@ -81,10 +82,14 @@ impl Transport {
     pub(super) async fn post_json(
         &self,
         route: Route,
-        json: Bytes,
+        body: impl Serialize,
         headers: &Headers,
     ) -> Result<Answered, Error> {
-        if let Some(connection) = self.pool.take() {
+        let json =
+            Bytes::from(serde_json::to_vec(&body).map_err(|error| Error::from_json(&error))?);
+        // The call may last long, and needs it no more.
+        drop(body);
+        if let Some(connection) = self.pool.take().await {
             match self.send_by(connection, route, json.clone(), headers).await {
                 // vLLM closes idle connections, and may do so just when one is used again. One that is lost at once
                 // was closed already, so that the request may be sent again; one that is lost later may have been lost
@@ -95,43 +100,15 @@ impl Transport {
                 sent => return sent,
             }
         }
-        let connection = self.connect().await?;
+        // Boxed, since it is large and seldom needed: most calls find an idle connection.
+        let open = Box::pin(Connection::open(
+            self.connector.clone(),
+            self.origin.clone(),
+        ));
+        let opened = tokio::time::timeout(self.connect_timeout, open).await;
+        let connection = opened.unwrap_or_else(|elapsed| Err(elapsed.into()));
+        let connection = connection.map_err(Error::from_connect)?;
         self.send_by(connection, route, json, headers).await
-    }
-
-    /// Sends a form with a file, and waits for the head of the answer.
-    pub(super) async fn post_form(
-        &self,
-        route: Route,
-        form: TranscriptionForm,
-        headers: &Headers,
-    ) -> Result<Answered, Error> {
-        let attempt = Attempt::new(&headers.request_id);
-        let request = self
-            .reqwest
-            .post(self.url(route))
-            .headers(self.headers(headers, &attempt))
-            .multipart(multipart(form)?);
-        Ok((execute(request).await?, attempt))
-    }
-
-    /// Asks for what a route gives, once more if the connection is lost before the head of the answer.
-    pub(super) async fn get(
-        &self,
-        route: Route,
-        headers: Option<&Headers>,
-    ) -> Result<Response<Body>, Error> {
-        let request = || {
-            let headers = headers.map_or_else(
-                || self.headers.clone(),
-                |headers| self.headers(headers, &Attempt::new(&headers.request_id)),
-            );
-            self.reqwest.get(self.url(route)).headers(headers)
-        };
-        match execute(request()).await {
-            Err(Error::Reset { .. }) => execute(request()).await,
-            answered => answered,
-        }
     }
 
     async fn send_by(
@@ -144,25 +121,56 @@ impl Transport {
         let attempt = Attempt::new(&headers.request_id);
         let mut request = Request::new(Full::new(json));
         *request.method_mut() = Method::POST;
-        let path = Uri::try_from(route.path(self.base_url.path()));
-        *request.uri_mut() = path.map_err(|error| Error::Connect(error.into()))?;
+        *request.uri_mut() = Uri::try_from(route.path(self.base_url.path()))
+            .map_err(|error| Error::Connect(error.into()))?;
         *request.headers_mut() = self.headers(headers, &attempt);
         let json = HeaderValue::from_static("application/json");
         request.headers_mut().insert(header::CONTENT_TYPE, json);
-        let (head, body) = connection.send(request).await?.into_parts();
-        let body = Body::InPlace(connection, body, self.pool.clone());
+        let head = connection.send(request).await?;
+        let body = Body::InPlace(connection, self.pool.clone());
         Ok((Response::from_parts(head, body), attempt))
     }
 
-    async fn connect(&self) -> Result<Connection, Error> {
-        // Boxed, since it is large and seldom needed: most calls find an idle connection.
-        let opened = Box::pin(Connection::open(
-            self.connector.clone(),
-            self.origin.clone(),
-        ));
-        match tokio::time::timeout(self.connect_timeout, opened).await {
-            Ok(connection) => connection.map_err(Error::from_connect),
-            Err(elapsed) => Err(Error::Connect(elapsed.into())),
+    /// Sends a form with a file, and waits for the head of the answer.
+    pub(super) async fn post_form(
+        &self,
+        route: Route,
+        form: TranscriptionForm,
+        headers: &Headers,
+    ) -> Result<Answered, Error> {
+        let form = multipart(form).map_err(|error| Error::Connect(error.into()))?;
+        let request = self.reqwest.post(self.url(route)).multipart(form);
+        self.execute(request, headers).await
+    }
+
+    /// Asks for what a route gives, once more if the connection is lost before the head of the answer.
+    pub(super) async fn get(&self, route: Route, headers: &Headers) -> Result<Answered, Error> {
+        let request = || self.reqwest.get(self.url(route));
+        match self.execute(request(), headers).await {
+            Err(Error::Reset { .. }) => self.execute(request(), headers).await,
+            answered => answered,
+        }
+    }
+
+    async fn execute(
+        &self,
+        request: reqwest::RequestBuilder,
+        headers: &Headers,
+    ) -> Result<Answered, Error> {
+        let attempt = Attempt::new(&headers.request_id);
+        let begun = Instant::now();
+        let sent = request
+            .headers(self.headers(headers, &attempt))
+            .send()
+            .await;
+        match sent.map_err(reqwest::Error::without_url) {
+            Ok(response) => {
+                let response = Response::<reqwest::Body>::from(response);
+                Ok((response.map(Body::Reqwest), attempt))
+            }
+            Err(error) if error.is_connect() => Err(Error::from_connect(error.into())),
+            // Whether a part of the head came is not known here.
+            Err(error) => Err(Error::from_head(error.into(), false, begun.elapsed())),
         }
     }
 
@@ -200,45 +208,11 @@ fn reqwest(
     builder.build()
 }
 
-/// The headers that every request has.
-fn headers(upstream: &config::Upstream) -> Result<HeaderMap, SetupError> {
-    let mut headers = HeaderMap::new();
-    headers.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
-    let host = HeaderValue::try_from(upstream.base_url.authority());
-    headers.insert(header::HOST, host.map_err(setup)?);
-    if let Some(key) = &upstream.api_key {
-        let mut bearer =
-            HeaderValue::try_from(format!("Bearer {}", key.expose_secret())).map_err(setup)?;
-        bearer.set_sensitive(true);
-        headers.insert(header::AUTHORIZATION, bearer);
-    }
-    Ok(headers)
-}
-
-async fn execute(request: reqwest::RequestBuilder) -> Result<Response<Body>, Error> {
-    let begun = Instant::now();
-    match request.send().await {
-        Ok(response) => Ok(Response::<reqwest::Body>::from(response).map(Body::Reqwest)),
-        Err(error) if error.is_connect() => Err(Error::from_connect(error.without_url().into())),
-        Err(error) => {
-            // Whether a part of the head came is not known here.
-            let (error, is_answered) = (error.without_url().into(), false);
-            Err(Error::from_head(error, is_answered, begun.elapsed()))
-        }
-    }
-}
-
 /// The form as it is sent; the file is not copied.
-fn multipart(form: TranscriptionForm) -> Result<Form, Error> {
-    let file = Part::stream(form.file.data)
-        .file_name(form.file.name)
-        .mime_str(&form.file.media_type)
-        .map_err(|error| Error::Connect(error.into()))?;
+fn multipart(form: TranscriptionForm) -> Result<Form, reqwest::Error> {
+    let file = Part::stream(form.file.data).file_name(form.file.name);
+    let file = file.mime_str(&form.file.media_type)?;
     let fields = form.fields.into_iter();
     let form = fields.fold(Form::new(), |form, (name, value)| form.text(name, value));
     Ok(form.part("file", file))
-}
-
-fn setup(error: impl Into<BoxError>) -> SetupError {
-    SetupError(error.into())
 }

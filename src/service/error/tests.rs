@@ -9,7 +9,7 @@ use crate::{
     openai::error::ErrorBody,
     proto,
     translate::{Fields, Mode, embedding, generation},
-    upstream::{Refusal, error::Malformed},
+    upstream::Refusal,
 };
 
 const OBJECT: &str =
@@ -278,7 +278,7 @@ fn what_happens_upstream_has_its_code() {
         "UPSTREAM_REDIRECT",
     );
     check(
-        &E::Protocol(Malformed::Utf8).into(),
+        &E::Protocol("not UTF-8".into()).into(),
         Code::Internal,
         "UPSTREAM_PROTOCOL",
     );
