@@ -14,7 +14,7 @@ use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::{
     sync::OwnedSemaphorePermit,
-    time::{self, Instant, Sleep},
+    time::{self, Sleep},
 };
 use tonic::{Code, Status, body::Body};
 
@@ -33,9 +33,8 @@ pub(super) struct RequestBody {
     held: Arc<Held>,
     /// `None` where the method takes several messages, with any time between them: reflection.
     message: Option<OneMessage>,
-    /// Made when the body first has to be waited for.
+    /// While the body is waited for.
     silence: Option<Pin<Box<Sleep>>>,
-    is_silent: bool,
 }
 
 /// Follows one gRPC message through the pieces that it arrives in.
@@ -43,7 +42,8 @@ pub(super) struct RequestBody {
 /// <https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md>: a flag, the length in four bytes, the message.
 #[derive(Debug, Default)]
 struct OneMessage {
-    prefix: [u8; Self::PREFIX_LEN],
+    /// The flag and the length, as far as they have come.
+    prefix: Vec<u8>,
     n_read: u64,
 }
 
@@ -75,24 +75,11 @@ impl RequestBody {
             call,
             held,
             silence: None,
-            is_silent: false,
         }
     }
 
     fn fail<T>(&self, error: &TransportError) -> Poll<Option<Result<T, Status>>> {
         Poll::Ready(Some(Err(error.to_status(&self.call))))
-    }
-
-    /// Ready once nothing has arrived for too long.
-    fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let silence = self
-            .silence
-            .get_or_insert_with(|| Box::pin(time::sleep(SILENCE)));
-        if !self.is_silent {
-            silence.as_mut().reset(Instant::now() + SILENCE);
-            self.is_silent = true;
-        }
-        silence.as_mut().poll(cx)
     }
 }
 
@@ -106,13 +93,15 @@ impl http_body::Body for RequestBody {
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let this = &mut *self;
         let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(cx) else {
-            if this.message.is_some() {
-                ready!(this.poll_silence(cx));
-                return this.fail(&TransportError::RequestTimeout);
+            if this.message.is_none() {
+                return Poll::Pending;
             }
-            return Poll::Pending;
+            let new = || Box::pin(time::sleep(SILENCE));
+            ready!(this.silence.get_or_insert_with(new).as_mut().poll(cx));
+            return this.fail(&TransportError::RequestTimeout);
         };
-        this.is_silent = false;
+        // The next wait is another silence.
+        this.silence = None;
         let data = match &frame {
             Some(Ok(frame)) => frame.data_ref(),
             Some(Err(_)) | None => None,
@@ -146,22 +135,15 @@ impl http_body::Body for RequestBody {
 // === impl OneMessage ===
 
 impl OneMessage {
-    const PREFIX_LEN: usize = 5;
-
     /// Whether the bytes so far are no more than one message.
     fn takes(&mut self, bytes: &[u8]) -> bool {
-        let n_read = usize::try_from(self.n_read).unwrap_or(usize::MAX);
-        let missing = self.prefix.get_mut(n_read..).unwrap_or_default();
-        for (place, byte) in missing.iter_mut().zip(bytes) {
-            *place = *byte;
-        }
+        let n_missing = 5 - self.prefix.len();
+        self.prefix.extend(bytes.iter().take(n_missing));
         self.n_read += bytes.len() as u64;
-        let prefix_len = Self::PREFIX_LEN as u64;
-        if self.n_read < prefix_len {
-            return true;
+        match self.prefix[..] {
+            [_flag, a, b, c, d] => self.n_read <= 5 + u64::from(u32::from_be_bytes([a, b, c, d])),
+            _ => true,
         }
-        let [_flag, length @ ..] = self.prefix;
-        self.n_read <= prefix_len + u64::from(u32::from_be_bytes(length))
     }
 }
 

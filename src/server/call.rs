@@ -70,8 +70,6 @@ pin_project! {
 #[derive(Debug)]
 struct Timer {
     stall_timeout: Option<Duration>,
-    /// The piece of the response that waits for the caller, and since when.
-    waiting: Option<(u64, Instant)>,
     sleep: Option<Pin<Box<Sleep>>>,
 }
 
@@ -116,19 +114,11 @@ impl Calls {
             return std::future::pending().await;
         };
         loop {
-            let now = Instant::now();
-            let since = {
-                let open = self.0.open();
-                if open.tasks.is_empty() {
-                    open.changed
-                } else {
-                    now
-                }
-            };
-            if since + limit <= now {
+            let idle_since = self.0.open().idle_since();
+            if idle_since + limit <= Instant::now() {
                 return;
             }
-            time::sleep_until(since + limit).await;
+            time::sleep_until(idle_since + limit).await;
         }
     }
 
@@ -149,6 +139,17 @@ impl Calls {
 impl Shared {
     fn open(&self) -> MutexGuard<'_, Open> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl Open ===
+
+impl Open {
+    fn idle_since(&self) -> Instant {
+        match self.tasks.is_empty() {
+            true => self.changed,
+            false => Instant::now(),
+        }
     }
 }
 
@@ -230,7 +231,6 @@ impl Timer {
     fn new(stall_timeout: Option<Duration>) -> Self {
         Self {
             stall_timeout,
-            waiting: None,
             sleep: None,
         }
     }
@@ -239,7 +239,8 @@ impl Timer {
     fn poll(&mut self, call: &Call, cx: &mut Context<'_>) -> Poll<Ending> {
         let deadline = call.deadline.ok().flatten();
         let deadline = deadline.map(|it| (it.at, it.ending));
-        let stall = self.stalls_at(call).map(|at| (at, Ending::CallerTooSlow));
+        let stall = self.stall_timeout.zip(call.blocked_since());
+        let stall = stall.map(|(limit, since)| (since + limit, Ending::CallerTooSlow));
         let ends = deadline.into_iter().chain(stall);
         let Some((end, ending)) = ends.min_by_key(|(end, _)| *end) else {
             return Poll::Pending;
@@ -248,9 +249,8 @@ impl Timer {
         if self.sleep.is_none() && end <= Instant::now() {
             return Poll::Ready(ending);
         }
-        let sleep = self
-            .sleep
-            .get_or_insert_with(|| Box::pin(time::sleep_until(end)));
+        let new = || Box::pin(time::sleep_until(end));
+        let sleep = self.sleep.get_or_insert_with(new);
         if end < sleep.deadline() {
             sleep.as_mut().reset(end);
         }
@@ -262,21 +262,6 @@ impl Timer {
             // It is moved later only when it fires, which costs a caller that reads nothing.
             sleep.as_mut().reset(end);
         }
-    }
-
-    /// When the piece that waits now will have waited for too long.
-    fn stalls_at(&mut self, call: &Call) -> Option<Instant> {
-        let limit = self.stall_timeout?;
-        let Some(piece) = call.blocked_at() else {
-            self.waiting = None;
-            return None;
-        };
-        let since = match self.waiting {
-            Some((waiting, since)) if waiting == piece => since,
-            _ => Instant::now(),
-        };
-        self.waiting = Some((piece, since));
-        Some(since + limit)
     }
 }
 

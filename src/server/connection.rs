@@ -72,17 +72,6 @@ pub(super) enum Phase {
     Ending,
 }
 
-/// What happens to a connection beside its calls, before it is closed.
-#[derive(Debug)]
-enum Step {
-    /// It takes no further calls.
-    GoAway,
-    /// The process stops: watches and reflection, which have no end of their own, end.
-    Drain,
-    /// Its running calls end.
-    End(Ending),
-}
-
 /// Serves a connection until its caller, its age or the server ends it. Dropping it ends its calls.
 pub(super) async fn serve(
     stream: TcpStream,
@@ -93,7 +82,7 @@ pub(super) async fn serve(
     let config = &answers.config;
     let calls = Calls::new(config.write_stall_timeout);
     let is_open = Arc::new(AtomicBool::new(false));
-    let mut steps = pin!(steps(config, phases, &calls, &is_open));
+    let mut going_away = pin!(going_away(config, phases, &calls, &is_open));
     let mut preface = Preface::new();
     let opened = Arc::clone(&is_open);
     let socket = InspectReader::new(stream, move |bytes| {
@@ -121,10 +110,8 @@ pub(super) async fn serve(
                 return;
             }
             never = poll_fn(|cx| calls.poll_reap(cx)) => match never {},
-            step = steps.next() => match step {
-                Some(Step::GoAway) => connection.as_mut().graceful_shutdown(),
-                Some(Step::Drain) => calls.drain(),
-                Some(Step::End(ending)) => calls.end(ending),
+            going_away = going_away.next() => match going_away {
+                Some(()) => connection.as_mut().graceful_shutdown(),
                 None => return,
             },
         }
@@ -149,13 +136,14 @@ fn http2(config: &config::Server, executor: Executor) -> http2::Builder<Executor
     builder
 }
 
-/// What happens to a connection, in its order and at its time; at the end it is closed.
-fn steps<'a>(
-    config: &'a config::Server,
+/// Yields when the connection is to take no further calls, ends those that run in their time, and ends when it is to be
+/// closed.
+fn going_away(
+    config: &config::Server,
     mut phases: watch::Receiver<Phase>,
-    calls: &'a Calls,
-    is_open: &'a AtomicBool,
-) -> impl Stream<Item = Step> + 'a {
+    calls: &Calls,
+    is_open: &AtomicBool,
+) -> impl Stream<Item = ()> {
     stream! {
         let is_draining = tokio::select! {
             () = unopened(is_open, PREFACE_TIMEOUT) => return,
@@ -163,9 +151,9 @@ fn steps<'a>(
             () = elapsed(config.max_connection_age.map(jittered)) => false,
             () = calls.idle_for(config.max_connection_idle) => false,
         };
-        yield Step::GoAway;
+        yield ();
         if is_draining {
-            yield Step::Drain;
+            calls.drain();
         }
         let grace = config.max_connection_age_grace.filter(|_| !is_draining);
         let ending = tokio::select! {
@@ -174,7 +162,7 @@ fn steps<'a>(
             () = reached(&mut phases, Phase::Ending) => Ending::Draining,
             () = elapsed(grace) => Ending::ConnectionAged,
         };
-        yield Step::End(ending);
+        calls.end(ending);
         time::sleep(LAST_WORDS).await;
     }
 }

@@ -20,9 +20,9 @@ pub(super) use crate::proto::health::{
 /// The health of the server as a whole, whose name is empty, and of its services, which is the same.
 #[derive(Debug)]
 pub(super) struct Health {
-    names: Vec<&'static str>,
+    pub(super) names: Vec<&'static str>,
     /// Watches end where nobody is left to change it.
-    status: watch::Receiver<ServingStatus>,
+    pub(super) status: watch::Receiver<ServingStatus>,
 }
 
 type Watch = Pin<Box<dyn Stream<Item = Result<HealthCheckResponse, Status>> + Send>>;
@@ -30,12 +30,6 @@ type Watch = Pin<Box<dyn Stream<Item = Result<HealthCheckResponse, Status>> + Se
 // === impl Health ===
 
 impl Health {
-    /// Tells the health of the server and of the services of these names.
-    pub(super) fn new(services: &[&'static str], status: watch::Receiver<ServingStatus>) -> Self {
-        let names = [&[""], services].concat();
-        Self { names, status }
-    }
-
     fn knows(&self, name: &str) -> bool {
         self.names.contains(&name)
     }

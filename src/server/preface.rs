@@ -12,15 +12,14 @@ const FRAME_HEADER_LEN: usize = 9;
 const SETTINGS: u8 = 4;
 const ACK: u8 = 1;
 
-/// Reads along until the caller has acknowledged the settings.
-///
-/// It checks nothing: what is wrong ends the connection elsewhere.
+/// Reads along until the caller has acknowledged the settings. It checks nothing: malformed frames end the connection
+/// elsewhere.
 #[derive(Debug)]
 pub(super) struct Preface {
-    /// Bytes to pass over before the next frame header.
+    /// Bytes before the next frame header.
     to_skip: usize,
-    header: [u8; FRAME_HEADER_LEN],
-    header_len: usize,
+    /// The header so far.
+    header: Vec<u8>,
     is_done: bool,
 }
 
@@ -30,8 +29,7 @@ impl Preface {
     pub(super) fn new() -> Self {
         Self {
             to_skip: MAGIC_LEN,
-            header: [0; FRAME_HEADER_LEN],
-            header_len: 0,
+            header: Vec::with_capacity(FRAME_HEADER_LEN),
             is_done: false,
         }
     }
@@ -42,34 +40,19 @@ impl Preface {
     }
 
     /// Takes the next bytes of the caller.
-    pub(super) fn read(&mut self, mut bytes: &[u8]) {
-        while !self.is_done && !bytes.is_empty() {
-            let skipped = self.to_skip.min(bytes.len());
-            self.to_skip -= skipped;
-            bytes = bytes.get(skipped..).unwrap_or_default();
-            for &byte in bytes {
-                bytes = bytes.get(1..).unwrap_or_default();
-                if self.push(byte) {
-                    break;
-                }
+    pub(super) fn read(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            if self.to_skip > 0 {
+                self.to_skip -= 1;
+                continue;
+            }
+            self.header.push(byte);
+            if let [high, middle, low, kind, flags, _, _, _, _] = self.header[..] {
+                self.to_skip = u32::from_be_bytes([0, high, middle, low]) as usize;
+                self.is_done |= kind == SETTINGS && flags & ACK != 0;
+                self.header.clear();
             }
         }
-    }
-
-    /// Takes a byte of a frame header; true once the header is whole.
-    fn push(&mut self, byte: u8) -> bool {
-        if let Some(place) = self.header.get_mut(self.header_len) {
-            *place = byte;
-        }
-        self.header_len += 1;
-        if self.header_len < FRAME_HEADER_LEN {
-            return false;
-        }
-        let [high, middle, low, kind, flags, ..] = self.header;
-        self.to_skip = u32::from_be_bytes([0, high, middle, low]) as usize;
-        self.header_len = 0;
-        self.is_done = kind == SETTINGS && flags & ACK != 0;
-        true
     }
 }
 

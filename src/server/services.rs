@@ -62,7 +62,7 @@ impl Services {
     pub(super) fn new() -> Self {
         Self {
             routes: Routes::default(),
-            names: Vec::new(),
+            names: vec![""],
             health: watch::Sender::new(ServingStatus::Unknown),
         }
     }
@@ -81,7 +81,8 @@ impl Services {
 
     /// Adds what every gRPC server offers: health, and reflection where it is wanted.
     pub(super) fn finish(mut self, has_reflection: bool) -> Result<Self, Error> {
-        let health = Health::new(&self.names, self.health.subscribe());
+        let (names, status) = (self.names.clone(), self.health.subscribe());
+        let health = Health { names, status };
         self.routes = self.routes.add_service(HealthServer::new(health));
         if has_reflection {
             // Clients in use ask for either version.
