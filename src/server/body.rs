@@ -10,7 +10,7 @@ use std::{
 
 use bytes::Bytes;
 use http::HeaderMap;
-use http_body::{Body as _, Frame, SizeHint};
+use http_body::{Body as _, Frame};
 use hyper::body::Incoming;
 use tokio::{
     sync::OwnedSemaphorePermit,
@@ -21,10 +21,11 @@ use tonic::{Code, Status, body::Body};
 use super::{admission::Held, padding::padded};
 use crate::service::{call::Call, error::transport::TransportError, observer::Observer};
 
-/// Longest silence while a request's message is still to come.
-///
-/// A caller sends its message right after the headers; one that does not holds a stream at no cost to itself.
+/// Longest silence while a request's message is still to come, since waiting costs its caller nothing.
 const SILENCE: Duration = Duration::from_secs(10);
+
+/// The next frame, or the end.
+type Polled = Option<Result<Frame<Bytes>, Status>>;
 
 /// A request's body, with the limits that tonic does not set.
 pub(super) struct RequestBody {
@@ -78,7 +79,7 @@ impl RequestBody {
         }
     }
 
-    fn fail<T>(&self, error: &TransportError) -> Poll<Option<Result<T, Status>>> {
+    fn fail(&self, error: &TransportError) -> Poll<Polled> {
         Poll::Ready(Some(Err(error.to_status(&self.call))))
     }
 }
@@ -87,10 +88,7 @@ impl http_body::Body for RequestBody {
     type Data = Bytes;
     type Error = Status;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Polled> {
         let this = &mut *self;
         let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(cx) else {
             if this.message.is_none() {
@@ -102,10 +100,7 @@ impl http_body::Body for RequestBody {
         };
         // The next wait is another silence.
         this.silence = None;
-        let data = match &frame {
-            Some(Ok(frame)) => frame.data_ref(),
-            Some(Err(_)) | None => None,
-        };
+        let data = (frame.as_ref()).and_then(|frame| frame.as_ref().ok()?.data_ref());
         let is_cardinal = match (&mut this.message, data) {
             (Some(message), Some(data)) => message.takes(data),
             (Some(message), None) => message.n_read > 0 || matches!(frame, Some(Err(_))),
@@ -125,10 +120,6 @@ impl http_body::Body for RequestBody {
     fn is_end_stream(&self) -> bool {
         // The end is polled for, so that a body without a message is seen.
         false
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }
 
@@ -153,10 +144,7 @@ impl http_body::Body for ResponseBody {
     type Data = Bytes;
     type Error = Status;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Polled> {
         let Some(open) = &mut self.0 else {
             return Poll::Ready(None);
         };
@@ -181,10 +169,7 @@ impl http_body::Body for ResponseBody {
 
 impl Open {
     /// The next frame; an error where the call ends here.
-    fn poll(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<Option<Result<Frame<Bytes>, Status>>, TransportError>> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Polled, TransportError>> {
         self.call.resumed();
         let polled = caught(&self.call, || Pin::new(&mut self.body).poll_frame(cx));
         // A service that has ended the call by itself says how.

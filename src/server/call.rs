@@ -2,15 +2,15 @@
 
 use std::{
     convert::Infallible,
-    pin::Pin,
+    future::poll_fn,
+    pin::{Pin, pin},
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
     task::{Context, Poll, ready},
     time::Duration,
 };
 
-use pin_project_lite::pin_project;
 use tokio::{
-    sync::{Notify, futures::OwnedNotified},
+    sync::Notify,
     task::JoinSet,
     time::{self, Instant, Sleep},
 };
@@ -50,20 +50,6 @@ struct Open {
 struct Signal {
     ending: OnceLock<Ending>,
     given: Arc<Notify>,
-}
-
-pin_project! {
-    /// One call as hyper runs it: what answers it, and then its response's body.
-    struct Task<F> {
-        #[pin]
-        stream: F,
-        call: Option<Call>,
-        #[pin]
-        given: OwnedNotified,
-        is_listening: bool,
-        signal: Arc<Signal>,
-        timer: Timer,
-    }
 }
 
 /// When a call ends by itself: at its deadline, or where its caller has not read for too long.
@@ -114,7 +100,7 @@ impl Calls {
             return std::future::pending().await;
         };
         loop {
-            let idle_since = self.0.open().idle_since();
+            let idle_since = self.0.idle_since();
             if idle_since + limit <= Instant::now() {
                 return;
             }
@@ -140,14 +126,11 @@ impl Shared {
     fn open(&self) -> MutexGuard<'_, Open> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
 
-// === impl Open ===
-
-impl Open {
     fn idle_since(&self) -> Instant {
-        match self.tasks.is_empty() {
-            true => self.changed,
+        let open = self.open();
+        match open.tasks.is_empty() {
+            true => open.changed,
             false => Instant::now(),
         }
     }
@@ -174,55 +157,47 @@ where
         };
         let mut open = shared.open();
         let call = open.next.take();
-        let signal = match call.as_ref().is_some_and(|call| call.is_standard()) {
+        open.changed = Instant::now();
+        let Some(call) = call else {
+            open.tasks.spawn(stream);
+            return;
+        };
+        let signal = match call.is_standard() {
             true => &shared.standard,
             false => &shared.own,
         };
-        let task = Task {
-            stream,
-            call,
-            given: Arc::clone(&signal.given).notified_owned(),
-            is_listening: false,
-            signal: Arc::clone(signal),
-            timer: Timer::new(shared.stall_timeout),
-        };
-        open.changed = Instant::now();
+        let timer = Timer::new(shared.stall_timeout);
+        let task = run(stream, call, Arc::clone(signal), timer);
         open.tasks.spawn(task);
     }
 }
 
-// === impl Task ===
-
-impl<F: Future<Output = ()>> Future for Task<F> {
-    type Output = ();
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let this = self.project();
-        let Some(call) = this.call else {
-            return this.stream.poll(cx);
-        };
-        if !*this.is_listening {
+/// Runs one call of hyper's: what answers it, and then its response's body.
+async fn run(stream: impl Future<Output = ()>, call: Call, signal: Arc<Signal>, mut timer: Timer) {
+    let (mut stream, mut given) = (pin!(stream), pin!(signal.given.notified()));
+    let mut is_listening = false;
+    poll_fn(|cx| {
+        if !is_listening {
             // Once is enough: this is the outermost future of its task, whose waker stays the same.
-            let _ = this.given.poll(cx);
-            *this.is_listening = true;
+            let _ = given.as_mut().poll(cx);
+            is_listening = true;
         }
-        if let Some(&ending) = this.signal.ending.get() {
+        if let Some(&ending) = signal.ending.get() {
             call.end(ending);
         }
         // The response's body makes a status of an ending, so the time is looked at before the body is polled; and
         // after, since a caller that does not read keeps the body from being polled.
-        let expired = this.timer.poll(call, cx);
+        let expired = timer.poll(&call, cx);
         if let Poll::Ready(ending) = expired {
             call.end(ending);
         }
-        if this.stream.poll(cx).is_ready() || expired.is_ready() {
+        if stream.as_mut().poll(cx).is_ready() || expired.is_ready() {
             return Poll::Ready(());
         }
         // What the call holds is dropped with this task, which resets the stream.
-        let ending = ready!(this.timer.poll(call, cx));
-        call.end(ending);
-        Poll::Ready(())
-    }
+        timer.poll(&call, cx).map(|ending| call.end(ending))
+    })
+    .await;
 }
 
 // === impl Timer ===
@@ -267,8 +242,6 @@ impl Timer {
 
 #[cfg(test)]
 mod tests {
-    use std::future::poll_fn;
-
     use super::*;
 
     const LIMIT: Duration = Duration::from_secs(60);

@@ -28,39 +28,11 @@ use crate::{
     service::{call::Call, deadline::Ending},
 };
 
-/// Time that the last statuses of cut calls have to be sent.
-///
-/// Callers that read get theirs in one round trip; the others must not hold up the end of the process.
+/// Time to send the last statuses of cut calls. Callers that do not read must not hold up the end of the process.
 pub(super) const LAST_WORDS: Duration = Duration::from_millis(750);
 
-/// Time that a caller has for its preface and for acknowledging the settings.
-///
-/// Both take a round trip; ten seconds bear with the slowest, and are what a caller can hold a socket for at no cost.
+/// Time that a caller has for its preface and for acknowledging the settings, which take a round trip.
 const PREFACE_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// What a caller may send on one stream before it is read: the protocol's own default.
-const STREAM_WINDOW: u32 = 64 << 10;
-
-/// The same for all streams of a connection, so that a few large requests move at once.
-const CONNECTION_WINDOW: u32 = 1 << 20;
-
-/// What waits for the network on one stream: a frame.
-///
-/// Beside it, hyper holds the next piece of the response. More would only wait here, and keep the service from seeing
-/// that its caller is slow.
-const SEND_BUFFER: usize = 16 << 10;
-
-/// Metadata of a request, as HTTP/2 counts it: tokens and tracing fit, and nobody fills memory with it.
-const HEADER_LIST: u32 = 16 << 10;
-
-/// Streams that may be reset before they were even accepted.
-///
-/// More ends the connection (CVE-2023-44487). The protocol's library allows 20, which a proxy that cancels the calls
-/// of many callers in one write can pass; a hundred costs an attacker a connection every hundred frames.
-const PENDING_RESETS: usize = 100;
-
-/// Streams that may be reset for the caller's own faults, before the connection is ended for them.
-const LOCAL_RESETS: usize = 128;
 
 /// How far the server is from its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -86,9 +58,9 @@ pub(super) async fn serve(
     let mut preface = Preface::new();
     let opened = Arc::clone(&is_open);
     let socket = InspectReader::new(stream, move |bytes| {
-        if !preface.is_done() {
+        if !preface.is_done {
             preface.read(bytes);
-            opened.store(preface.is_done(), Ordering::Relaxed);
+            opened.store(preface.is_done, Ordering::Relaxed);
         }
     });
     let service = service_fn(|request: Request<Incoming>| {
@@ -125,12 +97,20 @@ fn http2(config: &config::Server, executor: Executor) -> http2::Builder<Executor
         // gRPC has no use for it.
         .auto_date_header(false)
         .max_concurrent_streams(config.max_streams_per_connection)
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_send_buf_size(SEND_BUFFER)
-        .max_header_list_size(HEADER_LIST)
-        .max_pending_accept_reset_streams(PENDING_RESETS)
-        .max_local_error_reset_streams(LOCAL_RESETS)
+        // What a caller may send on one stream before it is read: the protocol's own default.
+        .initial_stream_window_size(64 << 10)
+        // The same for all streams of a connection, so that a few large requests move at once.
+        .initial_connection_window_size(1 << 20)
+        // What waits for the network on one stream: a frame. Beside it, hyper holds the next piece of the response. More
+        // would only wait here, and keep the service from seeing that its caller is slow.
+        .max_send_buf_size(16 << 10)
+        // Metadata of a request, as HTTP/2 counts it: tokens and tracing fit, and nobody fills memory with it.
+        .max_header_list_size(16 << 10)
+        // Streams that may be reset before they were even accepted; more ends the connection (CVE-2023-44487). h2 allows
+        // 20, which a proxy that cancels the calls of many callers in one write can pass.
+        .max_pending_accept_reset_streams(100)
+        // Streams that may be reset for the caller's own faults, before the connection is ended for them.
+        .max_local_error_reset_streams(128)
         .keep_alive_interval(config.keepalive_interval)
         .keep_alive_timeout(config.keepalive_timeout);
     builder

@@ -60,24 +60,25 @@ impl health_server::Health for Health {
         }))
     }
 
+    /// The health now and after each change, or once that there is no such service; then it stays open.
     async fn watch(&self, request: Request<HealthCheckRequest>) -> Result<Response<Watch>, Status> {
         let is_known = self.knows(&request.get_ref().service);
-        Ok(Response::new(watch(is_known, self.status.clone())))
-    }
-}
-
-/// The health now and after each change, or once that there is no such service; open for as long as the server says.
-fn watch(is_known: bool, mut status: watch::Receiver<ServingStatus>) -> Watch {
-    Box::pin(stream! {
-        let now = *status.borrow_and_update();
-        yield Ok(response(if is_known { now } else { ServingStatus::ServiceUnknown }));
-        while status.changed().await.is_ok() {
-            let now = *status.borrow_and_update();
-            if is_known {
-                yield Ok(response(now));
+        let mut status = self.status.clone();
+        Ok(Response::new(Box::pin(stream! {
+            if !is_known {
+                yield Ok(response(ServingStatus::ServiceUnknown));
             }
-        }
-    })
+            loop {
+                let now = *status.borrow_and_update();
+                if is_known {
+                    yield Ok(response(now));
+                }
+                if status.changed().await.is_err() {
+                    return;
+                }
+            }
+        })))
+    }
 }
 
 fn response(status: ServingStatus) -> HealthCheckResponse {

@@ -2,9 +2,7 @@
 //!
 //! hyper waits for ever for a caller's preface, and for its answer to the settings. This reads along until both have
 //! come, so that the connection can be closed where they do not.
-//!
-//! The preface: <https://www.rfc-editor.org/rfc/rfc9113#section-3.4>; frames:
-//! <https://www.rfc-editor.org/rfc/rfc9113#section-4.1>.
+//! See RFC 9113, sections 3.4 (preface) and 4.1 (frames).
 
 /// The bytes before the first frame: `PRI * HTTP/2.0` and what follows it.
 const MAGIC_LEN: usize = 24;
@@ -20,7 +18,7 @@ pub(super) struct Preface {
     to_skip: usize,
     /// The header so far.
     header: Vec<u8>,
-    is_done: bool,
+    pub(super) is_done: bool,
 }
 
 // === impl Preface ===
@@ -32,11 +30,6 @@ impl Preface {
             header: Vec::with_capacity(FRAME_HEADER_LEN),
             is_done: false,
         }
-    }
-
-    /// Whether the acknowledgement has come.
-    pub(super) fn is_done(&self) -> bool {
-        self.is_done
     }
 
     /// Takes the next bytes of the caller.
@@ -75,7 +68,7 @@ mod tests {
             for piece in bytes.chunks(size) {
                 preface.read(piece);
                 n_read += piece.len();
-                assert_eq!(preface.is_done(), n_read >= end, "{size} at {n_read}");
+                assert_eq!(preface.is_done, n_read >= end, "{size} at {n_read}");
             }
         }
     }
@@ -84,6 +77,6 @@ mod tests {
     fn settings_of_the_caller_are_no_acknowledgement() {
         let mut preface = Preface::new();
         preface.read(&[MAGIC, SETTINGS_FRAME, PING_FRAME, PING_FRAME].concat());
-        assert!(!preface.is_done());
+        assert!(!preface.is_done);
     }
 }

@@ -195,13 +195,10 @@ impl State {
 }
 
 fn trace(headers: &HeaderMap) -> Vec<(HeaderName, HeaderValue)> {
-    let is_fit = |value: &HeaderValue| {
-        let bytes = value.as_bytes();
-        bytes.len() <= MAX_TRACE_BYTES && bytes.iter().all(|byte| matches!(byte, b' '..=b'~'))
-    };
-    let value = |name: HeaderName| {
-        let value = headers.get(&name).filter(|value| is_fit(value))?;
-        Some((name, value.clone()))
+    let is_fit = |value: &&HeaderValue| value.len() <= MAX_TRACE_BYTES && value.to_str().is_ok();
+    let value = |name| {
+        let value = headers.get(&name).filter(is_fit)?.clone();
+        Some((name, value))
     };
     TRACE.into_iter().filter_map(value).collect()
 }
