@@ -31,10 +31,8 @@ use services::Services;
 /// What keeps the server from serving, or from ending well.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A service could not be built.
     #[error("a service could not be built")]
     Service(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// The contract's descriptors cannot be served.
     #[error("reflection could not be built")]
     Reflection(#[from] tonic_reflection::server::Error),
     /// It was told to stop a second time, and running calls were cut.
@@ -122,10 +120,8 @@ async fn drain(connections: &mut JoinSet<()>, phase: &watch::Sender<Phase>, limi
     if all_ended(connections, limit).await {
         return;
     }
-    tracing::warn!(
-        connections = connections.len(),
-        "stopping: ending what still runs"
-    );
+    let n_left = connections.len();
+    tracing::warn!(connections = n_left, "stopping: ending what still runs");
     phase.send_replace(Phase::Ending);
     all_ended(connections, LAST_WORDS).await;
 }

@@ -13,10 +13,10 @@ const BYTES_HELD: usize = 4;
 /// Memory is counted in steps, since a semaphore counts to 2^61 at most and takes 2^32 at once.
 const STEP: usize = 1024;
 
-/// The limits of all calls together. Clones share them.
-#[derive(Clone, Debug)]
+/// The limits of all calls together.
+#[derive(Debug)]
 pub(super) struct Admission {
-    in_flight: Option<Arc<Semaphore>>,
+    in_flight: Arc<Semaphore>,
     memory: Arc<Semaphore>,
 }
 
@@ -32,21 +32,17 @@ pub(super) struct Held {
 impl Admission {
     /// Unlimited calls where `max_in_flight` is `None`; memory in bytes.
     pub(super) fn new(max_in_flight: Option<usize>, max_memory: usize) -> Self {
+        let most = |n: usize| Arc::new(Semaphore::new(n.min(Semaphore::MAX_PERMITS)));
         Self {
-            in_flight: max_in_flight.map(|most| Arc::new(Semaphore::new(most))),
-            memory: Arc::new(Semaphore::new(max_memory.div_ceil(STEP))),
+            in_flight: most(max_in_flight.unwrap_or(usize::MAX)),
+            memory: most(max_memory.div_ceil(STEP)),
         }
     }
 
     /// A place among the calls, which is held to the call's end.
-    pub(super) fn begin(&self) -> Result<Option<OwnedSemaphorePermit>, TransportError> {
-        let Some(in_flight) = &self.in_flight else {
-            return Ok(None);
-        };
-        let permit = Arc::clone(in_flight).try_acquire_owned();
-        permit
-            .map(Some)
-            .map_err(|_no_permit| TransportError::Overloaded)
+    pub(super) fn begin(&self) -> Result<OwnedSemaphorePermit, TransportError> {
+        let permit = Arc::clone(&self.in_flight).try_acquire_owned();
+        permit.map_err(|_no_permit| TransportError::Overloaded)
     }
 
     /// For a request whose message has not arrived yet.

@@ -45,7 +45,7 @@ pub(super) async fn answer(
     // gRPC's own services are not limited, and stay as they are: a probe may compare their few bytes.
     let is_own = !call.is_standard();
     let admitted = check(&request, &call).and_then(|()| match is_own {
-        true => answers.admission.begin(),
+        true => answers.admission.begin().map(Some),
         false => Ok(None),
     });
     let (answered, permit) = match admitted {

@@ -10,21 +10,22 @@ use std::{
 
 use bytes::Bytes;
 use http::HeaderMap;
-use http_body::{Body as _, Frame, SizeHint};
+use http_body::{Body as _, Frame};
 use hyper::body::Incoming;
 use tokio::{
     sync::OwnedSemaphorePermit,
-    time::{self, Instant, Sleep},
+    time::{self, Sleep},
 };
 use tonic::{Code, Status, body::Body};
 
 use super::{admission::Held, padding::padded};
 use crate::service::{call::Call, error::transport::TransportError, observer::Observer};
 
-/// Longest silence while a request's message is still to come.
-///
-/// A caller sends its message right after the headers; one that does not holds a stream at no cost to itself.
+/// Longest silence while a request's message is still to come, since waiting costs its caller nothing.
 const SILENCE: Duration = Duration::from_secs(10);
+
+/// The next frame, or the end.
+type Polled = Option<Result<Frame<Bytes>, Status>>;
 
 /// A request's body, with the limits that tonic does not set.
 pub(super) struct RequestBody {
@@ -33,9 +34,8 @@ pub(super) struct RequestBody {
     held: Arc<Held>,
     /// `None` where the method takes several messages, with any time between them: reflection.
     message: Option<OneMessage>,
-    /// Made when the body first has to be waited for.
+    /// While the body is waited for.
     silence: Option<Pin<Box<Sleep>>>,
-    is_silent: bool,
 }
 
 /// Follows one gRPC message through the pieces that it arrives in.
@@ -43,7 +43,8 @@ pub(super) struct RequestBody {
 /// <https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md>: a flag, the length in four bytes, the message.
 #[derive(Debug, Default)]
 struct OneMessage {
-    prefix: [u8; Self::PREFIX_LEN],
+    /// The flag and the length, as far as they have come.
+    prefix: Vec<u8>,
     n_read: u64,
 }
 
@@ -51,8 +52,6 @@ struct OneMessage {
 /// panics.
 #[derive(Debug)]
 pub(super) struct ResponseBody(pub(super) Option<Open>);
-
-type FrameResult = Result<Frame<Bytes>, Status>;
 
 #[derive(Debug)]
 pub(super) struct Open {
@@ -77,24 +76,11 @@ impl RequestBody {
             call,
             held,
             silence: None,
-            is_silent: false,
         }
     }
 
-    fn fail<T>(&self, error: &TransportError) -> Poll<Option<Result<T, Status>>> {
+    fn fail(&self, error: &TransportError) -> Poll<Polled> {
         Poll::Ready(Some(Err(error.to_status(&self.call))))
-    }
-
-    /// Ready once nothing has arrived for too long.
-    fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let silence = self
-            .silence
-            .get_or_insert_with(|| Box::pin(time::sleep(SILENCE)));
-        if !self.is_silent {
-            silence.as_mut().reset(Instant::now() + SILENCE);
-            self.is_silent = true;
-        }
-        silence.as_mut().poll(cx)
     }
 }
 
@@ -102,23 +88,19 @@ impl http_body::Body for RequestBody {
     type Data = Bytes;
     type Error = Status;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Polled> {
         let this = &mut *self;
         let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(cx) else {
-            if this.message.is_some() {
-                ready!(this.poll_silence(cx));
-                return this.fail(&TransportError::RequestTimeout);
+            if this.message.is_none() {
+                return Poll::Pending;
             }
-            return Poll::Pending;
+            let new = || Box::pin(time::sleep(SILENCE));
+            ready!(this.silence.get_or_insert_with(new).as_mut().poll(cx));
+            return this.fail(&TransportError::RequestTimeout);
         };
-        this.is_silent = false;
-        let data = match &frame {
-            Some(Ok(frame)) => frame.data_ref(),
-            Some(Err(_)) | None => None,
-        };
+        // The next wait is another silence.
+        this.silence = None;
+        let data = (frame.as_ref()).and_then(|frame| frame.as_ref().ok()?.data_ref());
         let is_cardinal = match (&mut this.message, data) {
             (Some(message), Some(data)) => message.takes(data),
             (Some(message), None) => message.n_read > 0 || matches!(frame, Some(Err(_))),
@@ -139,31 +121,20 @@ impl http_body::Body for RequestBody {
         // The end is polled for, so that a body without a message is seen.
         false
     }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
 }
 
 // === impl OneMessage ===
 
 impl OneMessage {
-    const PREFIX_LEN: usize = 5;
-
     /// Whether the bytes so far are no more than one message.
     fn takes(&mut self, bytes: &[u8]) -> bool {
-        let n_read = usize::try_from(self.n_read).unwrap_or(usize::MAX);
-        let missing = self.prefix.get_mut(n_read..).unwrap_or_default();
-        for (place, byte) in missing.iter_mut().zip(bytes) {
-            *place = *byte;
-        }
+        let n_missing = 5 - self.prefix.len();
+        self.prefix.extend(bytes.iter().take(n_missing));
         self.n_read += bytes.len() as u64;
-        let prefix_len = Self::PREFIX_LEN as u64;
-        if self.n_read < prefix_len {
-            return true;
+        match self.prefix[..] {
+            [_flag, a, b, c, d] => self.n_read <= 5 + u64::from(u32::from_be_bytes([a, b, c, d])),
+            _ => true,
         }
-        let [_flag, length @ ..] = self.prefix;
-        self.n_read <= prefix_len + u64::from(u32::from_be_bytes(length))
     }
 }
 
@@ -173,10 +144,7 @@ impl http_body::Body for ResponseBody {
     type Data = Bytes;
     type Error = Status;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Polled> {
         let Some(open) = &mut self.0 else {
             return Poll::Ready(None);
         };
@@ -201,7 +169,7 @@ impl http_body::Body for ResponseBody {
 
 impl Open {
     /// The next frame; an error where the call ends here.
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<FrameResult>, TransportError>> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Polled, TransportError>> {
         self.call.resumed();
         let polled = caught(&self.call, || Pin::new(&mut self.body).poll_frame(cx));
         // A service that has ended the call by itself says how.

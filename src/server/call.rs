@@ -2,15 +2,15 @@
 
 use std::{
     convert::Infallible,
-    pin::Pin,
+    future::poll_fn,
+    pin::{Pin, pin},
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
     task::{Context, Poll, ready},
     time::Duration,
 };
 
-use pin_project_lite::pin_project;
 use tokio::{
-    sync::{Notify, futures::OwnedNotified},
+    sync::Notify,
     task::JoinSet,
     time::{self, Instant, Sleep},
 };
@@ -52,26 +52,10 @@ struct Signal {
     given: Arc<Notify>,
 }
 
-pin_project! {
-    /// One call as hyper runs it: what answers it, and then its response's body.
-    struct Task<F> {
-        #[pin]
-        stream: F,
-        call: Option<Call>,
-        #[pin]
-        given: OwnedNotified,
-        is_listening: bool,
-        signal: Arc<Signal>,
-        timer: Timer,
-    }
-}
-
 /// When a call ends by itself: at its deadline, or where its caller has not read for too long.
 #[derive(Debug)]
 struct Timer {
     stall_timeout: Option<Duration>,
-    /// The piece of the response that waits for the caller, and since when.
-    waiting: Option<(u64, Instant)>,
     sleep: Option<Pin<Box<Sleep>>>,
 }
 
@@ -116,19 +100,11 @@ impl Calls {
             return std::future::pending().await;
         };
         loop {
-            let now = Instant::now();
-            let since = {
-                let open = self.0.open();
-                if open.tasks.is_empty() {
-                    open.changed
-                } else {
-                    now
-                }
-            };
-            if since + limit <= now {
+            let idle_since = self.0.idle_since();
+            if idle_since + limit <= Instant::now() {
                 return;
             }
-            time::sleep_until(since + limit).await;
+            time::sleep_until(idle_since + limit).await;
         }
     }
 
@@ -149,6 +125,14 @@ impl Calls {
 impl Shared {
     fn open(&self) -> MutexGuard<'_, Open> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn idle_since(&self) -> Instant {
+        let open = self.open();
+        match open.tasks.is_empty() {
+            true => open.changed,
+            false => Instant::now(),
+        }
     }
 }
 
@@ -173,55 +157,47 @@ where
         };
         let mut open = shared.open();
         let call = open.next.take();
-        let signal = match call.as_ref().is_some_and(|call| call.is_standard()) {
+        open.changed = Instant::now();
+        let Some(call) = call else {
+            open.tasks.spawn(stream);
+            return;
+        };
+        let signal = match call.is_standard() {
             true => &shared.standard,
             false => &shared.own,
         };
-        let task = Task {
-            stream,
-            call,
-            given: Arc::clone(&signal.given).notified_owned(),
-            is_listening: false,
-            signal: Arc::clone(signal),
-            timer: Timer::new(shared.stall_timeout),
-        };
-        open.changed = Instant::now();
+        let timer = Timer::new(shared.stall_timeout);
+        let task = run(stream, call, Arc::clone(signal), timer);
         open.tasks.spawn(task);
     }
 }
 
-// === impl Task ===
-
-impl<F: Future<Output = ()>> Future for Task<F> {
-    type Output = ();
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let this = self.project();
-        let Some(call) = this.call else {
-            return this.stream.poll(cx);
-        };
-        if !*this.is_listening {
+/// Runs one call of hyper's: what answers it, and then its response's body.
+async fn run(stream: impl Future<Output = ()>, call: Call, signal: Arc<Signal>, mut timer: Timer) {
+    let (mut stream, mut given) = (pin!(stream), pin!(signal.given.notified()));
+    let mut is_listening = false;
+    poll_fn(|cx| {
+        if !is_listening {
             // Once is enough: this is the outermost future of its task, whose waker stays the same.
-            let _ = this.given.poll(cx);
-            *this.is_listening = true;
+            let _ = given.as_mut().poll(cx);
+            is_listening = true;
         }
-        if let Some(&ending) = this.signal.ending.get() {
+        if let Some(&ending) = signal.ending.get() {
             call.end(ending);
         }
         // The response's body makes a status of an ending, so the time is looked at before the body is polled; and
         // after, since a caller that does not read keeps the body from being polled.
-        let expired = this.timer.poll(call, cx);
+        let expired = timer.poll(&call, cx);
         if let Poll::Ready(ending) = expired {
             call.end(ending);
         }
-        if this.stream.poll(cx).is_ready() || expired.is_ready() {
+        if stream.as_mut().poll(cx).is_ready() || expired.is_ready() {
             return Poll::Ready(());
         }
         // What the call holds is dropped with this task, which resets the stream.
-        let ending = ready!(this.timer.poll(call, cx));
-        call.end(ending);
-        Poll::Ready(())
-    }
+        timer.poll(&call, cx).map(|ending| call.end(ending))
+    })
+    .await;
 }
 
 // === impl Timer ===
@@ -230,7 +206,6 @@ impl Timer {
     fn new(stall_timeout: Option<Duration>) -> Self {
         Self {
             stall_timeout,
-            waiting: None,
             sleep: None,
         }
     }
@@ -239,7 +214,8 @@ impl Timer {
     fn poll(&mut self, call: &Call, cx: &mut Context<'_>) -> Poll<Ending> {
         let deadline = call.deadline.ok().flatten();
         let deadline = deadline.map(|it| (it.at, it.ending));
-        let stall = self.stalls_at(call).map(|at| (at, Ending::CallerTooSlow));
+        let stall = self.stall_timeout.zip(call.blocked_since());
+        let stall = stall.map(|(limit, since)| (since + limit, Ending::CallerTooSlow));
         let ends = deadline.into_iter().chain(stall);
         let Some((end, ending)) = ends.min_by_key(|(end, _)| *end) else {
             return Poll::Pending;
@@ -248,9 +224,8 @@ impl Timer {
         if self.sleep.is_none() && end <= Instant::now() {
             return Poll::Ready(ending);
         }
-        let sleep = self
-            .sleep
-            .get_or_insert_with(|| Box::pin(time::sleep_until(end)));
+        let new = || Box::pin(time::sleep_until(end));
+        let sleep = self.sleep.get_or_insert_with(new);
         if end < sleep.deadline() {
             sleep.as_mut().reset(end);
         }
@@ -263,27 +238,10 @@ impl Timer {
             sleep.as_mut().reset(end);
         }
     }
-
-    /// When the piece that waits now will have waited for too long.
-    fn stalls_at(&mut self, call: &Call) -> Option<Instant> {
-        let limit = self.stall_timeout?;
-        let Some(piece) = call.blocked_at() else {
-            self.waiting = None;
-            return None;
-        };
-        let since = match self.waiting {
-            Some((waiting, since)) if waiting == piece => since,
-            _ => Instant::now(),
-        };
-        self.waiting = Some((piece, since));
-        Some(since + limit)
-    }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::future::poll_fn;
-
     use super::*;
 
     const LIMIT: Duration = Duration::from_secs(60);

@@ -28,39 +28,11 @@ use crate::{
     service::{call::Call, deadline::Ending},
 };
 
-/// Time that the last statuses of cut calls have to be sent.
-///
-/// Callers that read get theirs in one round trip; the others must not hold up the end of the process.
+/// Time to send the last statuses of cut calls. Callers that do not read must not hold up the end of the process.
 pub(super) const LAST_WORDS: Duration = Duration::from_millis(750);
 
-/// Time that a caller has for its preface and for acknowledging the settings.
-///
-/// Both take a round trip; ten seconds bear with the slowest, and are what a caller can hold a socket for at no cost.
+/// Time that a caller has for its preface and for acknowledging the settings, which take a round trip.
 const PREFACE_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// What a caller may send on one stream before it is read: the protocol's own default.
-const STREAM_WINDOW: u32 = 64 << 10;
-
-/// The same for all streams of a connection, so that a few large requests move at once.
-const CONNECTION_WINDOW: u32 = 1 << 20;
-
-/// What waits for the network on one stream: a frame.
-///
-/// Beside it, hyper holds the next piece of the response. More would only wait here, and keep the service from seeing
-/// that its caller is slow.
-const SEND_BUFFER: usize = 16 << 10;
-
-/// Metadata of a request, as HTTP/2 counts it: tokens and tracing fit, and nobody fills memory with it.
-const HEADER_LIST: u32 = 16 << 10;
-
-/// Streams that may be reset before they were even accepted.
-///
-/// More ends the connection (CVE-2023-44487). The protocol's library allows 20, which a proxy that cancels the calls
-/// of many callers in one write can pass; a hundred costs an attacker a connection every hundred frames.
-const PENDING_RESETS: usize = 100;
-
-/// Streams that may be reset for the caller's own faults, before the connection is ended for them.
-const LOCAL_RESETS: usize = 128;
 
 /// How far the server is from its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -70,17 +42,6 @@ pub(super) enum Phase {
     GoingAway,
     /// Running calls end.
     Ending,
-}
-
-/// What happens to a connection beside its calls, before it is closed.
-#[derive(Debug)]
-enum Step {
-    /// It takes no further calls.
-    GoAway,
-    /// The process stops: watches and reflection, which have no end of their own, end.
-    Drain,
-    /// Its running calls end.
-    End(Ending),
 }
 
 /// Serves a connection until its caller, its age or the server ends it. Dropping it ends its calls.
@@ -93,13 +54,13 @@ pub(super) async fn serve(
     let config = &answers.config;
     let calls = Calls::new(config.write_stall_timeout);
     let is_open = Arc::new(AtomicBool::new(false));
-    let mut steps = pin!(steps(config, phases, &calls, &is_open));
+    let mut going_away = pin!(going_away(config, phases, &calls, &is_open));
     let mut preface = Preface::new();
     let opened = Arc::clone(&is_open);
     let socket = InspectReader::new(stream, move |bytes| {
-        if !preface.is_done() {
+        if !preface.is_done {
             preface.read(bytes);
-            opened.store(preface.is_done(), Ordering::Relaxed);
+            opened.store(preface.is_done, Ordering::Relaxed);
         }
     });
     let service = service_fn(|request: Request<Incoming>| {
@@ -121,10 +82,8 @@ pub(super) async fn serve(
                 return;
             }
             never = poll_fn(|cx| calls.poll_reap(cx)) => match never {},
-            step = steps.next() => match step {
-                Some(Step::GoAway) => connection.as_mut().graceful_shutdown(),
-                Some(Step::Drain) => calls.drain(),
-                Some(Step::End(ending)) => calls.end(ending),
+            going_away = going_away.next() => match going_away {
+                Some(()) => connection.as_mut().graceful_shutdown(),
                 None => return,
             },
         }
@@ -138,24 +97,33 @@ fn http2(config: &config::Server, executor: Executor) -> http2::Builder<Executor
         // gRPC has no use for it.
         .auto_date_header(false)
         .max_concurrent_streams(config.max_streams_per_connection)
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_send_buf_size(SEND_BUFFER)
-        .max_header_list_size(HEADER_LIST)
-        .max_pending_accept_reset_streams(PENDING_RESETS)
-        .max_local_error_reset_streams(LOCAL_RESETS)
+        // What a caller may send on one stream before it is read: the protocol's own default.
+        .initial_stream_window_size(64 << 10)
+        // The same for all streams of a connection, so that a few large requests move at once.
+        .initial_connection_window_size(1 << 20)
+        // What waits for the network on one stream: a frame. Beside it, hyper holds the next piece of the response. More
+        // would only wait here, and keep the service from seeing that its caller is slow.
+        .max_send_buf_size(16 << 10)
+        // Metadata of a request, as HTTP/2 counts it: tokens and tracing fit, and nobody fills memory with it.
+        .max_header_list_size(16 << 10)
+        // Streams that may be reset before they were even accepted; more ends the connection (CVE-2023-44487). h2 allows
+        // 20, which a proxy that cancels the calls of many callers in one write can pass.
+        .max_pending_accept_reset_streams(100)
+        // Streams that may be reset for the caller's own faults, before the connection is ended for them.
+        .max_local_error_reset_streams(128)
         .keep_alive_interval(config.keepalive_interval)
         .keep_alive_timeout(config.keepalive_timeout);
     builder
 }
 
-/// What happens to a connection, in its order and at its time; at the end it is closed.
-fn steps<'a>(
-    config: &'a config::Server,
+/// Yields when the connection is to take no further calls, ends those that run in their time, and ends when it is to be
+/// closed.
+fn going_away(
+    config: &config::Server,
     mut phases: watch::Receiver<Phase>,
-    calls: &'a Calls,
-    is_open: &'a AtomicBool,
-) -> impl Stream<Item = Step> + 'a {
+    calls: &Calls,
+    is_open: &AtomicBool,
+) -> impl Stream<Item = ()> {
     stream! {
         let is_draining = tokio::select! {
             () = unopened(is_open, PREFACE_TIMEOUT) => return,
@@ -163,9 +131,9 @@ fn steps<'a>(
             () = elapsed(config.max_connection_age.map(jittered)) => false,
             () = calls.idle_for(config.max_connection_idle) => false,
         };
-        yield Step::GoAway;
+        yield ();
         if is_draining {
-            yield Step::Drain;
+            calls.drain();
         }
         let grace = config.max_connection_age_grace.filter(|_| !is_draining);
         let ending = tokio::select! {
@@ -174,7 +142,7 @@ fn steps<'a>(
             () = reached(&mut phases, Phase::Ending) => Ending::Draining,
             () = elapsed(grace) => Ending::ConnectionAged,
         };
-        yield Step::End(ending);
+        calls.end(ending);
         time::sleep(LAST_WORDS).await;
     }
 }

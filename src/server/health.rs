@@ -20,9 +20,9 @@ pub(super) use crate::proto::health::{
 /// The health of the server as a whole, whose name is empty, and of its services, which is the same.
 #[derive(Debug)]
 pub(super) struct Health {
-    names: Vec<&'static str>,
+    pub(super) names: Vec<&'static str>,
     /// Watches end where nobody is left to change it.
-    status: watch::Receiver<ServingStatus>,
+    pub(super) status: watch::Receiver<ServingStatus>,
 }
 
 type Watch = Pin<Box<dyn Stream<Item = Result<HealthCheckResponse, Status>> + Send>>;
@@ -30,12 +30,6 @@ type Watch = Pin<Box<dyn Stream<Item = Result<HealthCheckResponse, Status>> + Se
 // === impl Health ===
 
 impl Health {
-    /// Tells the health of the server and of the services of these names.
-    pub(super) fn new(services: &[&'static str], status: watch::Receiver<ServingStatus>) -> Self {
-        let names = [&[""], services].concat();
-        Self { names, status }
-    }
-
     fn knows(&self, name: &str) -> bool {
         self.names.contains(&name)
     }
@@ -66,24 +60,25 @@ impl health_server::Health for Health {
         }))
     }
 
+    /// The health now and after each change, or once that there is no such service; then it stays open.
     async fn watch(&self, request: Request<HealthCheckRequest>) -> Result<Response<Watch>, Status> {
         let is_known = self.knows(&request.get_ref().service);
-        Ok(Response::new(watch(is_known, self.status.clone())))
-    }
-}
-
-/// The health now and after each change, or once that there is no such service; open for as long as the server says.
-fn watch(is_known: bool, mut status: watch::Receiver<ServingStatus>) -> Watch {
-    Box::pin(stream! {
-        let now = *status.borrow_and_update();
-        yield Ok(response(if is_known { now } else { ServingStatus::ServiceUnknown }));
-        while status.changed().await.is_ok() {
-            let now = *status.borrow_and_update();
-            if is_known {
-                yield Ok(response(now));
+        let mut status = self.status.clone();
+        Ok(Response::new(Box::pin(stream! {
+            if !is_known {
+                yield Ok(response(ServingStatus::ServiceUnknown));
             }
-        }
-    })
+            loop {
+                let now = *status.borrow_and_update();
+                if is_known {
+                    yield Ok(response(now));
+                }
+                if status.changed().await.is_err() {
+                    return;
+                }
+            }
+        })))
+    }
 }
 
 fn response(status: ServingStatus) -> HealthCheckResponse {

@@ -16,10 +16,7 @@ use super::{
 };
 use crate::config;
 
-/// Pause after a failed accept.
-///
-/// Where descriptors or memory have run out, the next accept fails at once too. Twenty tries a second cost next to
-/// nothing and serve a waiting caller soon after a descriptor is free.
+/// Pause after a failed accept: where descriptors or memory have run out, the next one fails at once too.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// The socket, and the connections that came from it.
@@ -119,22 +116,22 @@ impl Listener {
 }
 
 fn report(ended: Result<(), tokio::task::JoinError>) {
-    if let Err(error) = ended
-        && error.is_panic()
-    {
+    if ended.is_err_and(|error| error.is_panic()) {
         tracing::error!("a connection panicked");
     }
 }
 
 /// Whether a failed accept concerns one connection alone, so that the next can be accepted at once.
 fn is_of_the_caller(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::ConnectionAborted
-            | io::ErrorKind::ConnectionReset
-            | io::ErrorKind::ConnectionRefused
-            | io::ErrorKind::Interrupted
-    )
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
+    let kind = error.kind();
+    [
+        ConnectionAborted,
+        ConnectionRefused,
+        ConnectionReset,
+        Interrupted,
+    ]
+    .contains(&kind)
 }
 
 /// Sends small frames at once, and lets the kernel find a caller that is gone.

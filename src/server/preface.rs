@@ -2,9 +2,7 @@
 //!
 //! hyper waits for ever for a caller's preface, and for its answer to the settings. This reads along until both have
 //! come, so that the connection can be closed where they do not.
-//!
-//! The preface: <https://www.rfc-editor.org/rfc/rfc9113#section-3.4>; frames:
-//! <https://www.rfc-editor.org/rfc/rfc9113#section-4.1>.
+//! See RFC 9113, sections 3.4 (preface) and 4.1 (frames).
 
 /// The bytes before the first frame: `PRI * HTTP/2.0` and what follows it.
 const MAGIC_LEN: usize = 24;
@@ -12,16 +10,15 @@ const FRAME_HEADER_LEN: usize = 9;
 const SETTINGS: u8 = 4;
 const ACK: u8 = 1;
 
-/// Reads along until the caller has acknowledged the settings.
-///
-/// It checks nothing: what is wrong ends the connection elsewhere.
+/// Reads along until the caller has acknowledged the settings. It checks nothing: malformed frames end the connection
+/// elsewhere.
 #[derive(Debug)]
 pub(super) struct Preface {
-    /// Bytes to pass over before the next frame header.
+    /// Bytes before the next frame header.
     to_skip: usize,
-    header: [u8; FRAME_HEADER_LEN],
-    header_len: usize,
-    is_done: bool,
+    /// The header so far.
+    header: Vec<u8>,
+    pub(super) is_done: bool,
 }
 
 // === impl Preface ===
@@ -30,46 +27,25 @@ impl Preface {
     pub(super) fn new() -> Self {
         Self {
             to_skip: MAGIC_LEN,
-            header: [0; FRAME_HEADER_LEN],
-            header_len: 0,
+            header: Vec::with_capacity(FRAME_HEADER_LEN),
             is_done: false,
         }
     }
 
-    /// Whether the acknowledgement has come.
-    pub(super) fn is_done(&self) -> bool {
-        self.is_done
-    }
-
     /// Takes the next bytes of the caller.
-    pub(super) fn read(&mut self, mut bytes: &[u8]) {
-        while !self.is_done && !bytes.is_empty() {
-            let skipped = self.to_skip.min(bytes.len());
-            self.to_skip -= skipped;
-            bytes = bytes.get(skipped..).unwrap_or_default();
-            for &byte in bytes {
-                bytes = bytes.get(1..).unwrap_or_default();
-                if self.push(byte) {
-                    break;
-                }
+    pub(super) fn read(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            if self.to_skip > 0 {
+                self.to_skip -= 1;
+                continue;
+            }
+            self.header.push(byte);
+            if let [high, middle, low, kind, flags, _, _, _, _] = self.header[..] {
+                self.to_skip = u32::from_be_bytes([0, high, middle, low]) as usize;
+                self.is_done |= kind == SETTINGS && flags & ACK != 0;
+                self.header.clear();
             }
         }
-    }
-
-    /// Takes a byte of a frame header; true once the header is whole.
-    fn push(&mut self, byte: u8) -> bool {
-        if let Some(place) = self.header.get_mut(self.header_len) {
-            *place = byte;
-        }
-        self.header_len += 1;
-        if self.header_len < FRAME_HEADER_LEN {
-            return false;
-        }
-        let [high, middle, low, kind, flags, ..] = self.header;
-        self.to_skip = u32::from_be_bytes([0, high, middle, low]) as usize;
-        self.header_len = 0;
-        self.is_done = kind == SETTINGS && flags & ACK != 0;
-        true
     }
 }
 
@@ -92,7 +68,7 @@ mod tests {
             for piece in bytes.chunks(size) {
                 preface.read(piece);
                 n_read += piece.len();
-                assert_eq!(preface.is_done(), n_read >= end, "{size} at {n_read}");
+                assert_eq!(preface.is_done, n_read >= end, "{size} at {n_read}");
             }
         }
     }
@@ -101,6 +77,6 @@ mod tests {
     fn settings_of_the_caller_are_no_acknowledgement() {
         let mut preface = Preface::new();
         preface.read(&[MAGIC, SETTINGS_FRAME, PING_FRAME, PING_FRAME].concat());
-        assert!(!preface.is_done());
+        assert!(!preface.is_done);
     }
 }

@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// The services of the contract, by method path, with their health.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Services {
     pub(super) routes: Routes,
     names: Vec<&'static str>,
@@ -46,7 +46,7 @@ pub(super) fn services(
                 .max_encoding_message_size(server.max_response_bytes)
         };
     }
-    let services = Services::new()
+    let services = Services::default()
         .add(limited!(EmbeddingServiceServer))
         .add(limited!(GenerationServiceServer))
         .add(limited!(ModelServiceServer))
@@ -59,14 +59,6 @@ pub(super) fn services(
 // === impl Services ===
 
 impl Services {
-    pub(super) fn new() -> Self {
-        Self {
-            routes: Routes::default(),
-            names: Vec::new(),
-            health: watch::Sender::new(ServingStatus::Unknown),
-        }
-    }
-
     /// Adds a service of the contract; its health goes by its full name.
     pub(super) fn add<S>(mut self, service: S) -> Self
     where
@@ -81,7 +73,11 @@ impl Services {
 
     /// Adds what every gRPC server offers: health, and reflection where it is wanted.
     pub(super) fn finish(mut self, has_reflection: bool) -> Result<Self, Error> {
-        let health = Health::new(&self.names, self.health.subscribe());
+        let health = Health {
+            // Without a name, the server as a whole.
+            names: [&[""], &self.names[..]].concat(),
+            status: self.health.subscribe(),
+        };
         self.routes = self.routes.add_service(HealthServer::new(health));
         if has_reflection {
             // Clients in use ask for either version.

@@ -6,7 +6,7 @@ use std::{
     ops::Deref,
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
 };
@@ -28,6 +28,8 @@ const TRACE: [HeaderName; 2] = [
 
 /// Longest trace header that is sent on, in bytes: `tracestate` may have 512.
 const MAX_TRACE_BYTES: usize = 512;
+
+const UNBLOCKED: u64 = u64::MAX;
 
 /// A call from its head to its last byte.
 #[derive(Clone, Debug)]
@@ -51,10 +53,9 @@ pub(crate) struct State {
     pub(super) first_response: OnceLock<Instant>,
     pub(super) n_responses: AtomicU64,
     n_deltas: AtomicU64,
-    /// Pieces of the response that were given to the transport.
-    n_pieces: AtomicU64,
-    /// Whether the last piece still waits for the caller to read.
-    is_blocked: AtomicBool,
+    /// When the piece of the response was given to the transport that still waits for the caller to read: in microseconds
+    /// since `begun`, or [`UNBLOCKED`].
+    blocked: AtomicU64,
 }
 
 /// What the log says of a failed call.
@@ -94,8 +95,7 @@ impl Call {
             first_response: OnceLock::new(),
             n_responses: AtomicU64::new(0),
             n_deltas: AtomicU64::new(0),
-            n_pieces: AtomicU64::new(0),
-            is_blocked: AtomicBool::new(false),
+            blocked: AtomicU64::new(UNBLOCKED),
         }))
     }
 
@@ -178,30 +178,27 @@ impl State {
 
     /// A piece of the response was given to the transport, which asks for the next one when it could send this one.
     pub(crate) fn handed_over(&self) {
-        self.n_pieces.fetch_add(1, Relaxed);
-        self.is_blocked.store(true, Relaxed);
+        let micros = u64::try_from(self.begun.elapsed().as_micros());
+        self.blocked.store(micros.unwrap_or(UNBLOCKED), Relaxed);
     }
 
     /// The transport asks for the next piece.
     pub(crate) fn resumed(&self) {
-        self.is_blocked.store(false, Relaxed);
+        self.blocked.store(UNBLOCKED, Relaxed);
     }
 
-    /// The number of the piece that waits for the caller to read; `None` where none does.
-    pub(crate) fn blocked_at(&self) -> Option<u64> {
-        let is_blocked = self.is_blocked.load(Relaxed);
-        is_blocked.then(|| self.n_pieces.load(Relaxed))
+    /// Since when the last piece waits for the caller to read; `None` where it does not.
+    pub(crate) fn blocked_since(&self) -> Option<Instant> {
+        let micros = Some(self.blocked.load(Relaxed)).filter(|&micros| micros != UNBLOCKED)?;
+        Some(self.begun + Duration::from_micros(micros))
     }
 }
 
 fn trace(headers: &HeaderMap) -> Vec<(HeaderName, HeaderValue)> {
-    let is_fit = |value: &HeaderValue| {
-        let bytes = value.as_bytes();
-        bytes.len() <= MAX_TRACE_BYTES && bytes.iter().all(|byte| matches!(byte, b' '..=b'~'))
-    };
-    let value = |name: HeaderName| {
-        let value = headers.get(&name).filter(|value| is_fit(value))?;
-        Some((name, value.clone()))
+    let is_fit = |value: &&HeaderValue| value.len() <= MAX_TRACE_BYTES && value.to_str().is_ok();
+    let value = |name| {
+        let value = headers.get(&name).filter(is_fit)?.clone();
+        Some((name, value))
     };
     TRACE.into_iter().filter_map(value).collect()
 }

@@ -5,9 +5,7 @@ use std::time::Duration;
 use http::HeaderMap;
 use tokio::time::Instant;
 
-/// The header of the [gRPC protocol] that carries the caller's deadline.
-///
-/// [gRPC protocol]: https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md#requests
+/// <https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md#requests>
 const GRPC_TIMEOUT: &str = "grpc-timeout";
 
 /// Longest time that is counted; beyond it there is no deadline. Tokio's timers reach about two years.
@@ -25,9 +23,7 @@ pub(crate) enum Ending {
     /// The caller's own.
     #[error("the call's deadline passed; generation has stopped")]
     Deadline,
-    #[error(
-        "the call took longer than the adapter allows (--max-duration); generation has stopped"
-    )]
+    #[error("the call took longer than --max-duration allows; generation has stopped")]
     MaxDuration,
 }
 

@@ -58,7 +58,6 @@ fn is_about_encoding(error: &Error) -> bool {
         return false;
     };
     let param = error.param.as_deref().unwrap_or_default();
-    [param, &error.message]
-        .iter()
-        .any(|text| text.contains("encoding_format"))
+    let mut texts = [param, &error.message].into_iter();
+    texts.any(|text| text.contains("encoding_format"))
 }

@@ -58,10 +58,9 @@ impl Error {
         match self {
             Self::InvalidRequest(invalid) => {
                 let mut report = Report::new(InvalidArgument, "INVALID_REQUEST", invalid);
-                for it in invalid.violations() {
-                    let violation = (it.field.clone(), it.description.clone());
-                    report.violations.push(violation);
-                }
+                let violations = invalid.violations().iter().cloned();
+                let violations = violations.map(|it| (it.field, it.description));
+                report.violations.extend(violations);
                 report
             }
             Self::TooOld(_) => Report::new(FailedPrecondition, "UPSTREAM_TOO_OLD", self),
@@ -99,8 +98,7 @@ fn upstream_report(error: &upstream::Error, call: &Call) -> Report {
         E::Protocol(_) => protocol(),
         // The caller's own batch is too large.
         E::TooLarge { what, limit } if *what == "body" && call.fields().is_optional() => {
-            let text =
-                format!("the answer is larger than {limit} bytes (--max-body-bytes); ask for less");
+            let text = format!("the answer is over {limit} bytes (--max-body-bytes); ask for less");
             Report::new(ResourceExhausted, "RESPONSE_TOO_LARGE", text).with("limit", limit)
         }
         E::TooLarge { limit, .. } => {

@@ -41,11 +41,10 @@ impl Observer {
         let call = &self.call;
         let millis =
             |from: Instant, to: Instant| u64::try_from((to - from).as_millis()).unwrap_or(u64::MAX);
-        let method = call.method_name();
         macro_rules! record {
             ($level:ident) => {
                 tracing::$level!(
-                    method,
+                    method = call.method_name(),
                     ?code,
                     reason,
                     request_id = call.id(),

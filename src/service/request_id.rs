@@ -8,8 +8,7 @@ pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id"
 /// More than any id in use needs, and little enough to be sent on and logged.
 const MAX_LEN: usize = 128;
 
-/// The caller's id, cut to its longest length, or a new one where it sent none that can be shown: 1 to 128 visible ASCII
-/// characters.
+/// The caller's id, cut to 128 visible ASCII characters, or a new one where it sent none of such characters.
 pub(super) fn accept_or_make(sent: Option<&HeaderValue>) -> HeaderValue {
     sent.and_then(accept).unwrap_or_else(make)
 }

@@ -120,7 +120,9 @@ impl Events {
             }
             let is_done = data == DONE;
             if is_done && !self.decoder.is_mid_event() {
-                self.body.take().map(Body::release);
+                if let Some(body) = self.body.take() {
+                    body.release();
+                }
             }
             self.silence.deadline = None;
             self.silence.is_extended = false;

@@ -1,13 +1,5 @@
 //! Texts that a caller may see.
 
-/// Longest text after percent-encoding, in bytes. C-core's soft limit for all metadata is 8 KiB.
-const MAX_ENCODED_BYTES: usize = 1024;
-
-/// One line, of at most 1 KiB as it stands in `grpc-message`.
-pub(super) fn line(text: &str) -> String {
-    cut(text, MAX_ENCODED_BYTES)
-}
-
 /// One line of at most so many bytes, percent-encoded.
 pub(super) fn cut(text: &str, most: usize) -> String {
     let mut line = String::with_capacity(text.len().min(most));
@@ -44,23 +36,20 @@ fn encoded_bytes(character: char) -> usize {
 /// An engine's text without what a caller must not learn: addresses of hosts and memory, keys, and what pydantic
 /// repeats of the input.
 pub(super) fn redacted(text: &str) -> String {
+    let (mut words, mut is_key) = (Vec::new(), false);
     let text = without_input(text);
-    let mut words = Vec::new();
-    let mut is_key = false;
     for word in text.split_whitespace() {
-        let shown = if std::mem::take(&mut is_key)
-            || word.trim_start_matches(PUNCTUATION).starts_with("sk-")
-        {
+        let bare = word.trim_start_matches(PUNCTUATION);
+        words.push(if is_key || bare.starts_with("sk-") {
             "<key>"
         } else if word.contains("://") {
             "<url>"
-        } else if word.trim_start_matches(PUNCTUATION).starts_with("0x") {
+        } else if bare.starts_with("0x") {
             "<address>"
         } else {
             word
-        };
+        });
         is_key = word.eq_ignore_ascii_case("bearer");
-        words.push(shown);
     }
     words.join(" ")
 }
@@ -83,11 +72,11 @@ mod tests {
 
     #[test]
     fn a_message_is_one_line_of_bounded_length() {
-        assert_eq!(line("a\n  b\r\nc\u{0}\u{1b}d "), "a b c d");
-        assert_eq!(line(&"x".repeat(5000)).len(), 1024);
-        assert_eq!(line(&"é".repeat(5000)).chars().count(), 1024 / 6);
-        assert_eq!(line(&"%".repeat(5000)).len(), 1024 / 3);
-        assert_eq!(line(" \n "), "");
+        assert_eq!(cut("a\n  b\r\nc\u{0}\u{1b}d ", 1024), "a b c d");
+        assert_eq!(cut(&"x".repeat(5000), 1024).len(), 1024);
+        assert_eq!(cut(&"é".repeat(5000), 1024).chars().count(), 1024 / 6);
+        assert_eq!(cut(&"%".repeat(5000), 1024).len(), 1024 / 3);
+        assert_eq!(cut(" \n ", 1024), "");
     }
 
     #[test]

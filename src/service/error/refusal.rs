@@ -90,9 +90,8 @@ const UNIMPLEMENTED: (Code, &str, &str) = (Code::Unimplemented, "UPSTREAM_UNIMPL
 
 /// vLLM names no time: one second ±50 %, spread by the call's id, so that callers do not come back all at once.
 pub(super) fn about_a_second(request_id: &str) -> Duration {
-    let spread = request_id
-        .bytes()
-        .fold(0_u64, |spread, byte| (spread * 31 + u64::from(byte)) % 1001);
+    let add = |spread, byte| (spread * 31 + u64::from(byte)) % 1001;
+    let spread: u64 = request_id.bytes().fold(0, add);
     Duration::from_millis(500 + spread)
 }
 
@@ -142,8 +141,7 @@ fn is_blocked(error: &EngineError) -> bool {
 
 /// Whether the adapter itself made the field that the error is about.
 fn is_own(error: &EngineError, call: &Call) -> bool {
-    let param = error.param.as_deref();
-    param.is_some_and(|param| call.fields().is_own(param))
+    (error.param.as_ref()).is_some_and(|param| call.fields().is_own(param))
 }
 
 /// By the parameter (vLLM 0.32), or the words that all versions have in common.
@@ -164,9 +162,6 @@ fn invalid(body: &ErrorBody, reason: &'static str, call: &Call) -> Report {
         None => call.fields().of_text(&error.message),
     };
     let mut report = Report::new(InvalidArgument, reason, &text);
-    report.violations = field
-        .into_iter()
-        .map(|field| (field, text.clone()))
-        .collect();
+    report.violations.extend(field.map(|field| (field, text)));
     report
 }

@@ -20,6 +20,9 @@ const PUSHBACK: &str = "grpc-retry-pushback-ms";
 /// Most bytes of all trailers; C-core cuts at 8 KiB, and meshes add their own.
 const MAX_TRAILER_BYTES: usize = 4096;
 
+/// Longest message after percent-encoding, in bytes.
+const MAX_MESSAGE_BYTES: usize = 1024;
+
 /// What the message, and each text of a detail, is cut to where all is too much.
 const SHORT_BYTES: usize = 128;
 
@@ -79,7 +82,7 @@ impl Report {
     /// The status; all its trailers together stay under 4 KiB. The call keeps the reason and the cause for the log.
     pub(super) fn into_status(mut self, call: &Call, cause: Option<String>) -> Status {
         call.fail(self.reason, cause);
-        self.message = message::line(&self.message);
+        self.message = message::cut(&self.message, MAX_MESSAGE_BYTES);
         if call.n_deltas() > 0 {
             self = self.with("partial", true).with("deltas", call.n_deltas());
         }

@@ -42,35 +42,33 @@ pub(crate) enum TransportError {
     Response(Code, String, usize),
 }
 
-const PANIC: (Code, &str) = (Internal, "ADAPTER_PANIC");
-
 // === impl TransportError ===
 
 impl TransportError {
     /// The status with its details. The call keeps the reason for the log.
     pub(crate) fn to_status(&self, call: &Call) -> Status {
-        let (code, reason) = match self {
-            Self::Ended(ending) => ended(*ending),
-            Self::Panicked => PANIC,
+        let report = |code, reason| Report::new(code, reason, self);
+        let report = match self {
+            Self::Ended(ending) => {
+                let (code, reason) = ended(*ending);
+                report(code, reason)
+            }
+            Self::Panicked => report(Internal, "ADAPTER_PANIC"),
             // As grpc-go answers; INVALID_ARGUMENT would blame a field.
-            Self::MalformedTimeout => (Internal, "MALFORMED_TIMEOUT"),
-            Self::UnknownUpstream => (NotFound, "UPSTREAM_NOT_FOUND"),
-            Self::ForeignUpstream => (PermissionDenied, "BASE_URL_NOT_ALLOWED"),
-            Self::Overloaded => (ResourceExhausted, "OVERLOADED"),
-            Self::RequestTimeout => (DeadlineExceeded, "REQUEST_TIMEOUT"),
+            Self::MalformedTimeout => report(Internal, "MALFORMED_TIMEOUT"),
+            Self::UnknownUpstream => report(NotFound, "UPSTREAM_NOT_FOUND"),
+            Self::ForeignUpstream => report(PermissionDenied, "BASE_URL_NOT_ALLOWED"),
+            Self::Overloaded => {
+                let mut report = report(ResourceExhausted, "OVERLOADED");
+                report.retry = Retry::After(about_a_second(call.id()));
+                report
+            }
+            Self::RequestTimeout => report(DeadlineExceeded, "REQUEST_TIMEOUT"),
             // gRPC's list of codes asks for UNIMPLEMENTED where a call has too few or too many messages.
-            Self::Cardinality => (Unimplemented, "REQUEST_CARDINALITY"),
-            Self::Request(code, text, limit) => {
-                return request(*code, text, *limit).into_status(call, None);
-            }
-            Self::Response(code, text, limit) => {
-                return response(*code, text, *limit).into_status(call, None);
-            }
+            Self::Cardinality => report(Unimplemented, "REQUEST_CARDINALITY"),
+            Self::Request(code, text, limit) => request(*code, text, *limit),
+            Self::Response(code, text, limit) => response(*code, text, *limit),
         };
-        let mut report = Report::new(code, reason, self);
-        if *self == Self::Overloaded {
-            report.retry = Retry::After(about_a_second(call.id()));
-        }
         report.into_status(call, None)
     }
 }
@@ -89,42 +87,34 @@ fn ended(ending: Ending) -> (Code, &'static str) {
 pub(crate) fn dropped(call: &Call) -> (Code, &'static str) {
     match call.ending.get() {
         Some(&ending) => ended(ending),
-        None if std::thread::panicking() => PANIC,
+        None if std::thread::panicking() => (Internal, "ADAPTER_PANIC"),
         None => (Cancelled, "CALLER_CANCELLED"),
     }
 }
 
 /// What tonic 0.14 and this project's codec mean by a status before the response's headers.
-#[expect(
-    clippy::wildcard_enum_match_arm,
-    reason = "most codes of gRPC have no other meaning here"
-)]
 fn request(code: Code, text: &str, limit: usize) -> Report {
-    let reason = match code {
+    let reason = match text {
         // gRPC asks for RESOURCE_EXHAUSTED where a message is too large.
-        Code::OutOfRange => return too_large("request", "REQUEST_TOO_LARGE", limit),
+        _ if code == Code::OutOfRange => return too_large("request", "REQUEST_TOO_LARGE", limit),
         // A message that is no protobuf is the caller's fault, and INTERNAL would look like this endpoint's to a mesh;
         // gRPC asks for INTERNAL where the frame around the message is broken.
-        Code::InvalidArgument | Internal => "REQUEST_MALFORMED",
-        Unimplemented if text.is_empty() => {
+        _ if matches!(code, Code::InvalidArgument | Internal) => "REQUEST_MALFORMED",
+        "" if code == Unimplemented => {
             return Report::new(code, "METHOD_UNKNOWN", "unknown service or method");
         }
-        Unimplemented => "COMPRESSION_UNSUPPORTED",
+        _ if code == Unimplemented => "COMPRESSION_UNSUPPORTED",
         _ => name(code),
     };
     Report::new(code, reason, text)
 }
 
 /// What tonic 0.14 means by a status in the trailers.
-#[expect(
-    clippy::wildcard_enum_match_arm,
-    reason = "most codes of gRPC have no other meaning here"
-)]
 fn response(code: Code, text: &str, limit: usize) -> Report {
-    match code {
-        Code::OutOfRange | ResourceExhausted => too_large("response", "RESPONSE_TOO_LARGE", limit),
-        _ => Report::new(code, name(code), text),
+    if matches!(code, Code::OutOfRange | ResourceExhausted) {
+        return too_large("response", "RESPONSE_TOO_LARGE", limit);
     }
+    Report::new(code, name(code), text)
 }
 
 fn too_large(what: &str, reason: &'static str, limit: usize) -> Report {
@@ -134,23 +124,14 @@ fn too_large(what: &str, reason: &'static str, limit: usize) -> Report {
 
 /// The reason of a status of the standard services (health, reflection): the code's name.
 fn name(code: Code) -> &'static str {
-    match code {
-        Code::Ok => "OK",
-        Cancelled => "CALLER_CANCELLED",
-        Code::Unknown => "UNKNOWN",
-        Code::InvalidArgument => "INVALID_REQUEST",
-        DeadlineExceeded => "DEADLINE",
-        NotFound => "NOT_FOUND",
-        Code::AlreadyExists => "ALREADY_EXISTS",
-        PermissionDenied => "PERMISSION_DENIED",
-        ResourceExhausted => "RESOURCE_EXHAUSTED",
-        Code::FailedPrecondition => "FAILED_PRECONDITION",
-        Aborted => "ABORTED",
-        Code::OutOfRange => "OUT_OF_RANGE",
-        Unimplemented => "UNIMPLEMENTED",
-        Internal => "ADAPTER_INTERNAL",
-        Unavailable => "UNAVAILABLE",
-        Code::DataLoss => "DATA_LOSS",
-        Code::Unauthenticated => "UNAUTHENTICATED",
-    }
+    NAMES
+        .split_whitespace()
+        .nth(code as usize)
+        .unwrap_or("UNKNOWN")
 }
+
+/// By the codes' numbers.
+const NAMES: &str = "
+    OK CALLER_CANCELLED UNKNOWN INVALID_REQUEST DEADLINE NOT_FOUND ALREADY_EXISTS PERMISSION_DENIED
+    RESOURCE_EXHAUSTED FAILED_PRECONDITION ABORTED OUT_OF_RANGE UNIMPLEMENTED ADAPTER_INTERNAL
+    UNAVAILABLE DATA_LOSS UNAUTHENTICATED";

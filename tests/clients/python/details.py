@@ -46,7 +46,8 @@ def details_of(bench, request, code, reason):
 
 
 def details_bad_request(bench):
-    found = details_of(bench, prompted("Hello!", max_tokens=1_000_000), grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST")
+    request = prompted("Hello!", max_tokens=1_000_000)
+    found = details_of(bench, request, grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST")
     equal("the metadata's http_status", found["ErrorInfo"].metadata["http_status"], "400")
     violation = found["BadRequest"].field_violations[0]
     equal("the field", violation.field, "max_tokens")
