@@ -93,10 +93,13 @@ impl Error {
 
     /// A failure to send a request or to read the head of its answer.
     pub(super) fn from_head(error: BoxError, is_answered: bool, after: Duration) -> Self {
-        if is_answered || is_malformed(error.as_ref()) {
-            Self::from_body(error)
-        } else {
-            Self::Reset { error, after }
+        match Self::from_body(error) {
+            Self::Truncated(Some(error)) if !is_answered => Self::Reset { error, after },
+            #[expect(
+                clippy::wildcard_enum_match_arm,
+                reason = "the other errors stay as they are"
+            )]
+            error => error,
         }
     }
 
