@@ -86,7 +86,8 @@ impl Transport {
         headers: &Headers,
     ) -> impl Future<Output = Result<Answered, Error>> {
         let json = serde_json::to_vec(&body).map_err(|error| Error::from_json(&error));
-        async move { self.send(route, json?.into(), headers).await }
+        // Boxed, so that the futures of calls are not large.
+        async move { Box::pin(self.send(route, json?.into(), headers)).await }
     }
 
     /// Sends JSON by an idle connection or a new one.
