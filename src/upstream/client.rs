@@ -64,14 +64,14 @@ impl Client {
     }
 
     /// Sends JSON, and reads the whole answer.
-    pub(crate) async fn post(
+    pub(crate) fn post(
         &self,
         route: Route,
         body: impl Serialize,
         headers: &Headers,
-    ) -> Result<Answer, Error> {
+    ) -> impl Future<Output = Result<Answer, Error>> {
         let answered = self.transport.post_json(route, body, headers);
-        whole(answered, self.max_body_bytes).await
+        whole(answered, self.max_body_bytes)
     }
 
     /// Sends a form, and reads the whole answer.
@@ -92,14 +92,13 @@ impl Client {
     }
 
     /// Sends JSON, and waits for the first event of the streamed answer.
-    pub(crate) async fn stream(
+    pub(crate) fn stream(
         &self,
         route: Route,
         body: impl Serialize,
         headers: &Headers,
-    ) -> Result<Events, Error> {
+    ) -> impl Future<Output = Result<Events, Error>> {
         self.first_event(self.transport.post_json(route, body, headers))
-            .await
     }
 
     /// Sends a form, and waits for the first event of the streamed answer.

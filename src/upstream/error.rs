@@ -93,22 +93,16 @@ impl Error {
 
     /// A failure to send a request or to read the head of its answer.
     pub(super) fn from_head(error: BoxError, is_answered: bool, after: Duration) -> Self {
-        match Self::from_body(error) {
-            Self::Truncated(Some(error)) if !is_answered => Self::Reset { error, after },
-            #[expect(
-                clippy::wildcard_enum_match_arm,
-                reason = "the other errors stay as they are"
-            )]
-            error => error,
+        if is_answered || is_malformed(error.as_ref()) {
+            Self::from_body(error)
+        } else {
+            Self::Reset { error, after }
         }
     }
 
     /// A failure to read the body of an answer.
     pub(super) fn from_body(error: BoxError) -> Self {
-        // What TLS cannot read was lost below HTTP.
-        let is_malformed = chain(error.as_ref()).any(is_invalid)
-            && !chain(error.as_ref()).any(|cause| cause.is::<rustls::Error>());
-        if is_malformed {
+        if is_malformed(error.as_ref()) {
             Self::Protocol(error)
         } else {
             Self::Truncated(Some(error))
@@ -169,9 +163,13 @@ fn chain<'a>(
 }
 
 /// Whether what came is not HTTP; hyper reports a malformed chunk as invalid input or data.
-fn is_invalid(cause: &(dyn StdError + 'static)) -> bool {
+fn is_malformed(error: &(dyn StdError + 'static)) -> bool {
     use io::ErrorKind::{InvalidData, InvalidInput};
-    let (http, io) = (cause.downcast_ref(), cause.downcast_ref::<io::Error>());
-    http.is_some_and(hyper::Error::is_parse)
-        || io.is_some_and(|io| matches!(io.kind(), InvalidInput | InvalidData))
+    let is_invalid = |cause: &(dyn StdError + 'static)| {
+        let (http, io) = (cause.downcast_ref(), cause.downcast_ref::<io::Error>());
+        http.is_some_and(hyper::Error::is_parse)
+            || io.is_some_and(|io| matches!(io.kind(), InvalidInput | InvalidData))
+    };
+    // What TLS cannot read was lost below HTTP.
+    chain(error).any(is_invalid) && !chain(error).any(|cause| cause.is::<rustls::Error>())
 }

@@ -119,10 +119,11 @@ impl Events {
                 continue;
             }
             let is_done = data == DONE;
-            if is_done && !self.decoder.is_mid_event() {
-                if let Some(body) = self.body.take() {
-                    body.release();
-                }
+            if is_done
+                && let Some(body) = self.body.take()
+                && !self.decoder.is_mid_event()
+            {
+                body.release();
             }
             self.silence.deadline = None;
             self.silence.is_extended = false;

@@ -78,17 +78,20 @@ impl Transport {
         })
     }
 
-    /// Sends JSON by an idle connection or a new one, and waits for the head of the answer.
-    pub(super) async fn post_json(
+    /// Sends JSON, and waits for the head of the answer. The body is dropped before that, since a call may last long.
+    pub(super) fn post_json(
         &self,
         route: Route,
         body: impl Serialize,
         headers: &Headers,
-    ) -> Result<Answered, Error> {
-        let json =
-            Bytes::from(serde_json::to_vec(&body).map_err(|error| Error::from_json(&error))?);
-        // The call may last long, and needs it no more.
-        drop(body);
+    ) -> impl Future<Output = Result<Answered, Error>> {
+        let json = serde_json::to_vec(&body).map_err(|error| Error::from_json(&error));
+        // Boxed, so that the futures of calls are not large.
+        async move { Box::pin(self.send(route, json?.into(), headers)).await }
+    }
+
+    /// Sends JSON by an idle connection or a new one.
+    async fn send(&self, route: Route, json: Bytes, headers: &Headers) -> Result<Answered, Error> {
         if let Some(connection) = self.pool.take().await {
             match self.send_by(connection, route, json.clone(), headers).await {
                 // vLLM closes idle connections, and may do so just when one is used again. One that is lost at once
