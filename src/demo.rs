@@ -5,6 +5,7 @@
 //! here. The clients' tests and the load benchmark use it too.
 
 mod answer;
+mod error;
 mod fault;
 mod request;
 mod schema;

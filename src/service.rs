@@ -52,7 +52,7 @@ impl Adapter {
         route: Route,
         request: impl Serialize,
     ) -> Result<Answer, Error> {
-        let answer = self.upstream.post(route, &request, &call.headers).await;
+        let answer = self.upstream.post(route, request, &call.headers).await;
         Ok(answer?)
     }
 }

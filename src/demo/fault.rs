@@ -5,7 +5,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use super::wire::Error;
+use super::error::Error;
 
 /// How a request fails.
 #[derive(Debug, PartialEq)]

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::wire::Error;
+use super::error::Error;
 
 /// The members that the simulated vLLM acts on; all others are ignored.
 #[derive(Debug, Default, Deserialize)]

@@ -25,10 +25,11 @@ use tokio::{net::TcpStream, task::yield_now, time};
 
 use super::{
     answer::Answer,
+    error::Error,
     fault::{Failed, Fault},
     request::Request,
     script,
-    wire::{Error, Wire},
+    wire::Wire,
 };
 
 /// The model that the demo serves.

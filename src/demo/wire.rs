@@ -1,17 +1,10 @@
-//! The JSON of answers and errors, in the order of a recorded vLLM 0.32.
+//! The JSON of answers, in the order of a recorded vLLM 0.32.
 
 use serde_json::{Value, json};
 
 use super::answer::{Answer, Kind, Part};
 
 const FINGERPRINT: &str = r#""system_fingerprint":"vllm-0.32.0-00000000""#;
-
-/// A refusal: its HTTP status, and its body.
-#[derive(Debug, PartialEq)]
-pub(super) struct Error {
-    pub(super) status: u16,
-    pub(super) body: String,
-}
 
 /// The answer to a request, whole or as chunks.
 pub(super) struct Wire {
@@ -24,24 +17,6 @@ pub(super) struct Wire {
     pub(super) answer: Answer,
     /// Choices, which are all the same.
     pub(super) n: usize,
-}
-
-// === impl Error ===
-
-impl Error {
-    /// `param` is the request's field that is wrong.
-    pub(super) fn new(status: u16, message: impl ToString, param: Option<&str>) -> Self {
-        let (message, param) = (json!(message.to_string()), json!(param));
-        let kind = match status {
-            404 => "NotFoundError",
-            500.. => "InternalServerError",
-            _ => "BadRequestError",
-        };
-        let body = format!(
-            r#"{{"error":{{"message":{message},"type":"{kind}","param":{param},"code":{status}}}}}"#
-        );
-        Self { status, body }
-    }
 }
 
 // === impl Wire ===

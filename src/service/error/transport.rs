@@ -124,14 +124,26 @@ fn too_large(what: &str, reason: &'static str, limit: usize) -> Report {
 
 /// The reason of a status of the standard services (health, reflection): the code's name.
 fn name(code: Code) -> &'static str {
-    NAMES
-        .split_whitespace()
-        .nth(code as usize)
-        .unwrap_or("UNKNOWN")
+    NAMES.get(code as usize).copied().unwrap_or("UNKNOWN")
 }
 
 /// By the codes' numbers.
-const NAMES: &str = "
-    OK CALLER_CANCELLED UNKNOWN INVALID_REQUEST DEADLINE NOT_FOUND ALREADY_EXISTS PERMISSION_DENIED
-    RESOURCE_EXHAUSTED FAILED_PRECONDITION ABORTED OUT_OF_RANGE UNIMPLEMENTED ADAPTER_INTERNAL
-    UNAVAILABLE DATA_LOSS UNAUTHENTICATED";
+const NAMES: [&str; 17] = [
+    "OK",
+    "CALLER_CANCELLED",
+    "UNKNOWN",
+    "INVALID_REQUEST",
+    "DEADLINE",
+    "NOT_FOUND",
+    "ALREADY_EXISTS",
+    "PERMISSION_DENIED",
+    "RESOURCE_EXHAUSTED",
+    "FAILED_PRECONDITION",
+    "ABORTED",
+    "OUT_OF_RANGE",
+    "UNIMPLEMENTED",
+    "ADAPTER_INTERNAL",
+    "UNAVAILABLE",
+    "DATA_LOSS",
+    "UNAUTHENTICATED",
+];

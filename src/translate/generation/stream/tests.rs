@@ -400,7 +400,7 @@ fn an_answer_that_contradicts_itself_fails() {
     malformed(&[ROLE, r#"{"id":"i","choices":[{"index":0}]}"#]);
     malformed(&[
         ROLE,
-        r#"{"id":"i","choices":[{"index":0,"delta":null,"finish_reason":null}]}"#,
+        r#"{"id":"i","choices":[{"index":0,"finish_reason":null}]}"#,
     ]);
     malformed(&[
         ROLE,
