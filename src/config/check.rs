@@ -14,8 +14,9 @@ pub struct Faults(pub(super) Vec<String>);
 
 /// Limits that contradict each other.
 fn contradictions(server: &Server) -> impl Iterator<Item = String> {
-    let memory = "--max-request-memory: must be at least --max-request-bytes";
-    let memory = (server.max_request_memory < server.max_request_bytes).then_some(memory);
+    let memory = "--max-request-memory: must be at least 4 times --max-request-bytes, which is what a message holds";
+    let most = server.max_request_bytes.saturating_mul(4);
+    let memory = (server.max_request_memory < most).then_some(memory);
     let padding = "--pad-responses: must be at most --max-response-bytes";
     let padding = (server.pad_responses > Some(server.max_response_bytes)).then_some(padding);
     memory.into_iter().chain(padding).map(str::to_owned)

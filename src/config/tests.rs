@@ -140,7 +140,7 @@ fn all_faults_of_meaning_are_reported_at_once() {
 fn limits_may_be_equal() {
     let equal = [
         "--max-request-bytes=1MiB",
-        "--max-request-memory=1MiB",
+        "--max-request-memory=4MiB",
         "--max-response-bytes=1KiB",
         "--pad-responses=1KiB",
     ];

@@ -2,6 +2,7 @@
 
 use std::{convert::Infallible, future::poll_fn, pin::pin, sync::Arc, task::Poll, time::Duration};
 
+use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use tonic::{body::Body, service::Routes};
@@ -66,6 +67,7 @@ pub(super) async fn answer(
     Ok(response.map(|body| {
         ResponseBody(Some(Open {
             body,
+            rest: Bytes::new(),
             call,
             observer,
             max_bytes: config.max_response_bytes,

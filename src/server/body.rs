@@ -27,6 +27,10 @@ const SILENCE: Duration = Duration::from_secs(10);
 /// The next frame, or the end.
 type Polled = Option<Result<Frame<Bytes>, Status>>;
 
+/// hyper asks for the next piece as soon as h2 has taken the last, however large, and the call has ended for the server
+/// when h2 has taken the end: so no piece is larger than what may wait in h2.
+const MAX_PIECE_BYTES: usize = 16 << 10;
+
 /// A request's body, with the limits that tonic does not set.
 pub(super) struct RequestBody {
     body: Incoming,
@@ -56,6 +60,8 @@ pub(super) struct ResponseBody(pub(super) Option<Open>);
 #[derive(Debug)]
 pub(super) struct Open {
     pub(super) body: Body,
+    /// What is left of a piece that was too large to give to hyper at once.
+    pub(super) rest: Bytes,
     pub(super) call: Call,
     pub(super) observer: Observer,
     /// The largest message.
@@ -72,7 +78,7 @@ impl RequestBody {
     pub(super) fn new(body: Incoming, call: Call, held: Arc<Held>) -> Self {
         Self {
             body,
-            message: (!call.is_standard()).then(OneMessage::default),
+            message: (!call.takes_many_messages()).then(OneMessage::default),
             call,
             held,
             silence: None,
@@ -161,7 +167,8 @@ impl http_body::Body for ResponseBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0.as_ref().is_none_or(|open| open.body.is_end_stream())
+        let has_ended = |open: &Open| open.rest.is_empty() && open.body.is_end_stream();
+        self.0.as_ref().is_none_or(has_ended)
     }
 }
 
@@ -171,6 +178,10 @@ impl Open {
     /// The next frame; an error where the call ends here.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Polled, TransportError>> {
         self.call.resumed();
+        if !self.rest.is_empty() {
+            let piece = self.rest.split_to(self.rest.len().min(MAX_PIECE_BYTES));
+            return Poll::Ready(Ok(Some(Ok(Frame::data(piece)))));
+        }
         let polled = caught(&self.call, || Pin::new(&mut self.body).poll_frame(cx));
         // A service that has ended the call by itself says how.
         let is_end = matches!(&polled, Poll::Ready(Ok(Some(Ok(frame)))) if frame.is_trailers());
@@ -181,6 +192,9 @@ impl Open {
         if let Some(Ok(frame)) = &mut frame {
             if let (Some(size), Some(data)) = (self.padding, frame.data_mut()) {
                 *data = padded(data, size);
+            }
+            if let Some(data) = frame.data_mut() {
+                self.rest = data.split_off(data.len().min(MAX_PIECE_BYTES));
             }
             if let Some(trailers) = frame.trailers_mut() {
                 let code = completed(trailers, &self.call, |code, text| {

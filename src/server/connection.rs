@@ -132,17 +132,23 @@ fn going_away(
             () = calls.idle_for(config.max_connection_idle) => false,
         };
         yield ();
-        if is_draining {
-            calls.drain();
+        if !is_draining {
+            tokio::select! {
+                // Without a preface there are no calls to wait for.
+                () = unopened(is_open, LAST_WORDS) => return,
+                () = reached(&mut phases, Phase::GoingAway) => {}
+                () = elapsed(config.max_connection_age_grace) => {
+                    calls.end(Ending::ConnectionAged);
+                    time::sleep(LAST_WORDS).await;
+                    return;
+                }
+            }
         }
-        let grace = config.max_connection_age_grace.filter(|_| !is_draining);
-        let ending = tokio::select! {
-            // Without a preface there are no calls to wait for.
+        calls.drain();
+        tokio::select! {
             () = unopened(is_open, LAST_WORDS) => return,
-            () = reached(&mut phases, Phase::Ending) => Ending::Draining,
-            () = elapsed(grace) => Ending::ConnectionAged,
-        };
-        calls.end(ending);
+            () = reached(&mut phases, Phase::Ending) => calls.end(Ending::Draining),
+        }
         time::sleep(LAST_WORDS).await;
     }
 }

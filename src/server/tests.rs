@@ -65,6 +65,10 @@ impl GenerationService for Scripted {
         match held.prompt.as_str() {
             "hang" => std::future::pending().await,
             "panic" => panic!("secret"),
+            "huge" => Ok(Response::new(GenerateResponse {
+                model: "a".repeat(8 << 20),
+                ..GenerateResponse::default()
+            })),
             "large" => Ok(Response::new(GenerateResponse {
                 model: "a".repeat(2000),
                 ..GenerateResponse::default()
@@ -294,6 +298,21 @@ async fn a_caller_that_does_not_read_is_cut() {
     // The connection itself goes on.
     caller.write(&call(3, GENERATE, "")).await;
     caller.next_of(HEADERS).await.unwrap();
+}
+
+/// hyper gives h2 a whole piece at once, and the call must not have ended by then.
+#[tokio::test]
+async fn a_caller_that_does_not_read_a_large_answer_is_cut() {
+    let limit = Duration::from_millis(500);
+    let served = serve(|server| {
+        server.write_stall_timeout = Some(limit);
+        server.max_response_bytes = 16 << 20;
+    })
+    .await;
+    let mut caller = RawH2::open(served.address, &[]).await;
+    caller.write(&call(1, GENERATE, "huge")).await;
+    let cut = caller.next_of(RST_STREAM).await.unwrap();
+    assert_eq!((cut.stream, cut.code()), (1, CANCEL));
 }
 
 #[tokio::test]

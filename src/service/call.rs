@@ -148,6 +148,11 @@ impl State {
         self.method_name().starts_with("Stream")
     }
 
+    /// Whether the method may be sent several messages, with any time between them: reflection alone.
+    pub(crate) fn takes_many_messages(&self) -> bool {
+        self.method.starts_with("/grpc.reflection.")
+    }
+
     /// Whether the method is of a service that every gRPC server offers: health or reflection.
     pub(crate) fn is_standard(&self) -> bool {
         self.method.starts_with("/grpc.")

@@ -7,8 +7,8 @@ use tokio::{sync::Mutex, time::Instant};
 /// An upstream may be replaced by another release at any time, but not often.
 const MAX_AGE: Duration = Duration::from_secs(60);
 
-/// One that said nothing may have been starting or busy.
-const MAX_AGE_OF_NOTHING: Duration = Duration::from_secs(1);
+/// One that said nothing may have been starting; asking one that never says anything delays a call each time.
+const MAX_AGE_OF_NOTHING: Duration = Duration::from_secs(30);
 
 /// What the upstream last said, and until when it is believed. Clones share it.
 #[derive(Clone, Debug, Default)]

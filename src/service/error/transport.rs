@@ -28,7 +28,7 @@ pub(crate) enum TransportError {
     #[error("adapter-upstream-url and adapter-upstream-key are not allowed here")]
     ForeignUpstream,
     /// More calls at once than the operator allows, or more memory for their requests.
-    #[error("the adapter has as many calls as its operator allows")]
+    #[error("the adapter has as many calls, or as much memory in requests, as its operator allows")]
     Overloaded,
     #[error("the request message did not arrive in time")]
     RequestTimeout,

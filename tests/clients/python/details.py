@@ -55,9 +55,7 @@ def details_bad_request(bench):
 
 
 def details_context_length(bench):
-    found = details_of(
-        bench, prompted("word " * 120_000), grpc.StatusCode.INVALID_ARGUMENT, "CONTEXT_LENGTH_EXCEEDED"
-    )
+    found = details_of(bench, prompted("word " * 120_000), grpc.StatusCode.INVALID_ARGUMENT, "CONTEXT_LENGTH_EXCEEDED")
     equal("the field", found["BadRequest"].field_violations[0].field, "prompt")
 
 
