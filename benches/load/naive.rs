@@ -34,6 +34,8 @@ pub(crate) fn serve(listen: SocketAddr, upstream: SocketAddr) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
+    // reqwest wants one, though nothing here is encrypted.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let service = Naive {
         client: reqwest::Client::builder().no_proxy().build()?,
         url: format!("http://{upstream}/v1/chat/completions"),

@@ -167,14 +167,20 @@ where
             false => &shared.own,
         };
         let timer = Timer::new(shared.stall_timeout);
-        let task = run(stream, call, Arc::clone(signal), timer);
+        // Boxed, since it is large, and a future that is moved into another is copied.
+        let task = run(Box::pin(stream), call, Arc::clone(signal), timer);
         open.tasks.spawn(task);
     }
 }
 
 /// Runs one call of hyper's: what answers it, and then its response's body.
-async fn run(stream: impl Future<Output = ()>, call: Call, signal: Arc<Signal>, mut timer: Timer) {
-    let (mut stream, mut given) = (pin!(stream), pin!(signal.given.notified()));
+async fn run<F: Future<Output = ()>>(
+    mut stream: Pin<Box<F>>,
+    call: Call,
+    signal: Arc<Signal>,
+    mut timer: Timer,
+) {
+    let mut given = pin!(signal.given.notified());
     let mut is_listening = false;
     poll_fn(|cx| {
         if !is_listening {
