@@ -110,7 +110,7 @@ fn upstream_report(error: &upstream::Error, call: &Call) -> Report {
                 .with("limit_ms", limit.as_millis())
         }
         E::Stalled(limit) => {
-            let text = "the upstream fell silent in the midst of its answer";
+            let text = "the upstream sent no further event within the limit";
             Report::new(Unavailable, "UPSTREAM_STALLED", text).with("limit_ms", limit.as_millis())
         }
     }
