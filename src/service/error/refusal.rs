@@ -20,7 +20,8 @@ use crate::{
 };
 
 /// The operator's matter: no text of the upstream, since the caller can do nothing about it.
-const OPERATOR: &str = "the adapter is misconfigured for its upstream; ask its operator, giving the request id";
+const OPERATOR: &str =
+    "the adapter is misconfigured for its upstream; ask its operator, giving the request id";
 const BUSY: &str = "the upstream cannot take the request now";
 const CONFLICT: &str = "the upstream reports a conflict";
 const STATE: &str = "the upstream is not in the state that the request needs";
