@@ -28,7 +28,7 @@ pub(crate) enum TransportError {
     #[error("adapter-upstream-url and adapter-upstream-key are not allowed here")]
     ForeignUpstream,
     /// More calls at once than the operator allows, or more memory for their requests.
-    #[error("the adapter has as many calls as its operator allows")]
+    #[error("the adapter is at its limit of calls or of request memory; try again later")]
     Overloaded,
     #[error("the request message did not arrive in time")]
     RequestTimeout,
@@ -92,7 +92,7 @@ pub(crate) fn dropped(call: &Call) -> (Code, &'static str) {
     }
 }
 
-/// What tonic 0.14 and this project's codec mean by a status before the response's headers.
+/// Maps a status that tonic 0.14 or this project's codec made before the response's headers.
 fn request(code: Code, text: &str, limit: usize) -> Report {
     let reason = match text {
         // gRPC asks for RESOURCE_EXHAUSTED where a message is too large.
@@ -109,7 +109,7 @@ fn request(code: Code, text: &str, limit: usize) -> Report {
     Report::new(code, reason, text)
 }
 
-/// What tonic 0.14 means by a status in the trailers.
+/// Maps a status that tonic 0.14 put into the trailers.
 fn response(code: Code, text: &str, limit: usize) -> Report {
     if matches!(code, Code::OutOfRange | ResourceExhausted) {
         return too_large("response", "RESPONSE_TOO_LARGE", limit);
