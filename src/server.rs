@@ -40,7 +40,7 @@ pub enum Error {
     Interrupted,
 }
 
-/// [`LAST_WORDS`] where the process was told to stop at once.
+/// Time to flush statuses after a second stop signal.
 const PARTING_WORDS: Duration = Duration::from_millis(200);
 
 /// Serves until `stop` yields, and then until running calls have ended or had their time.

@@ -1,7 +1,7 @@
 //! Counts the messages within a request before they are decoded.
 //!
 //! An empty message within a message takes two bytes on the wire, and 150 once decoded. A list of a million of them is
-//! cheap to send, more so compressed, and is decoded before any limit of the contract is checked. So they are counted on
+//! cheap to send, and is decoded before any limit of the contract is checked. So they are counted on
 //! the wire first (<https://protobuf.dev/programming-guides/encoding>).
 
 use std::{collections::HashMap, sync::LazyLock};

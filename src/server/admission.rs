@@ -1,4 +1,4 @@
-//! How much at once: calls, and the memory of their requests.
+//! Limits the calls that run at once, and the memory of their requests.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -6,8 +6,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::service::error::transport::TransportError;
 
-/// What a byte of a request's message holds, in bytes, until the upstream answers: the message as it arrived, as it was
-/// decoded, and the JSON made from it.
+/// Bytes of memory for each byte of a request's message until the upstream answers: the message as it arrived, as it
+/// was decoded, and the JSON made from it.
 const BYTES_HELD: usize = 4;
 
 /// Memory is counted in steps, since a semaphore counts to 2^61 at most and takes 2^32 at once.

@@ -99,7 +99,7 @@ async fn routed(
     .await
 }
 
-/// What can be refused by the request's head alone.
+/// Refuses what can be refused by the request's head alone.
 fn check<B>(request: &Request<B>, call: &Call) -> Result<(), TransportError> {
     if call.deadline.is_err() {
         return Err(TransportError::MalformedTimeout);

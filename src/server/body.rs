@@ -66,7 +66,7 @@ pub(super) struct Open {
     pub(super) observer: Observer,
     /// The largest message.
     pub(super) max_bytes: usize,
-    /// The size that messages are filled up to, in bytes.
+    /// The size that smaller messages are padded to, in bytes.
     pub(super) padding: Option<usize>,
     /// The call's place among those that are allowed at once.
     pub(super) _permit: Option<OwnedSemaphorePermit>,

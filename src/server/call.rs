@@ -45,7 +45,7 @@ struct Open {
     changed: Instant,
 }
 
-/// Says to calls of a connection that they end.
+/// Broadcasts an ending to the calls of a connection.
 #[derive(Debug, Default)]
 struct Signal {
     ending: OnceLock<Ending>,

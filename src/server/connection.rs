@@ -34,7 +34,7 @@ pub(super) const LAST_WORDS: Duration = Duration::from_millis(750);
 /// Time that a caller has for its preface and for acknowledging the settings, which take a round trip.
 const PREFACE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How far the server is from its end.
+/// The phase of the server's shutdown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Phase {
     Serving,
@@ -153,7 +153,7 @@ fn going_away(
     }
 }
 
-/// Returns once the server is as near to its end as `phase`.
+/// Returns once the server has reached `phase`.
 async fn reached(phases: &mut watch::Receiver<Phase>, phase: Phase) {
     if phases.wait_for(|now| *now >= phase).await.is_err() {
         // The server is gone, and with it whoever waits.

@@ -1,13 +1,13 @@
-//! Fills up small responses, for peers that count them.
+//! Pads small responses, for peers that limit how many small frames wait.
 //!
 //! A client or a proxy in Rust closes a connection on which too many DATA frames under 256 bytes wait to be read
-//! (h2 0.4.16 and later, RUSTSEC-2026-0258). `--pad-responses` fills each response up by an unknown field, which
+//! (h2 0.4.16 and later, RUSTSEC-2026-0258). `--pad-responses` pads each response with an unknown field, which
 //! decoders of protobuf skip.
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use prost::encoding::{WireType, encode_key, encode_varint};
 
-/// The field that fills: the greatest number there is, which the contract does not use.
+/// The padding's field number: the greatest there is, which the contract does not use.
 const FIELD: u32 = (1 << 29) - 1;
 
 /// A gRPC message's flag and length (<https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md>).

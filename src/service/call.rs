@@ -53,8 +53,7 @@ pub(crate) struct State {
     pub(super) first_response: OnceLock<Instant>,
     pub(super) n_responses: AtomicU64,
     n_deltas: AtomicU64,
-    /// When the piece of the response was given to the transport that still waits for the caller to read: in microseconds
-    /// since `begun`, or [`UNBLOCKED`].
+    /// When hyper took the last piece that it has not asked to follow; microseconds since `begun`, or [`UNBLOCKED`].
     blocked: AtomicU64,
 }
 

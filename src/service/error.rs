@@ -1,4 +1,4 @@
-//! What a call can fail with, and the one place where each failure gets its status.
+//! Why a call fails, and the one place that maps each failure to a status.
 
 mod message;
 mod refusal;
@@ -23,8 +23,7 @@ use crate::{
 };
 use report::Report;
 
-/// From when on the upstream counts as having worked for a request that was lost: vLLM sends no byte of a unary answer
-/// before the generation has ended, and a request that never began is lost in a round trip.
+/// A request lost after this long may have used the engine, so it must not be repeated automatically.
 const WORK: Duration = Duration::from_millis(500);
 
 /// Why a call failed.
@@ -117,7 +116,7 @@ fn upstream_report(error: &upstream::Error, call: &Call) -> Report {
 }
 
 fn protocol() -> Report {
-    let text = "the upstream's answer cannot be understood";
+    let text = "the upstream's answer is not in vLLM's format";
     Report::new(Internal, "UPSTREAM_PROTOCOL", text)
 }
 

@@ -43,7 +43,7 @@ impl Attempt {
             #[serde(borrow)]
             id: Option<Text<'a>>,
         }
-        // What cannot be parsed is refused by whoever reads it.
+        // Malformed JSON is refused later, where the answer is parsed.
         let id = serde_json::from_str::<Identified<'_>>(json).map_or(None, |answer| answer.id);
         match id.as_deref().and_then(suffix_of) {
             Some(suffix) if suffix != self.suffix => {

@@ -1,4 +1,4 @@
-//! One vLLM: what it is asked, and what it answers.
+//! The client of one vLLM.
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
@@ -21,7 +21,7 @@ use crate::{
     },
 };
 
-/// Time to ask what the upstream is. That touches no engine, so that a healthy upstream answers at once.
+/// Limit of requests about the upstream itself. They do not reach the engine, so a healthy upstream answers at once.
 const INQUIRY_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// `/version` is some 20 bytes.
@@ -85,7 +85,7 @@ impl Client {
         whole(answered, self.max_body_bytes).await
     }
 
-    /// Reads what a route gives.
+    /// Sends a GET, and reads the whole answer.
     pub(crate) async fn get(&self, route: Route, headers: &Headers) -> Result<Answer, Error> {
         let answered = self.transport.get(route, headers);
         whole(answered, self.max_body_bytes).await
@@ -189,7 +189,7 @@ fn own() -> Headers {
     }
 }
 
-/// What the upstream says of itself, or the default where it does not answer soon.
+/// The upstream's answer about itself, or the default where none comes in time.
 async fn or_nothing<T: Default>(ask: impl Future<Output = Result<T, Error>>) -> T {
     let asked = tokio::time::timeout(INQUIRY_TIMEOUT, ask).await;
     asked.ok().and_then(Result::ok).unwrap_or_default()

@@ -1,4 +1,4 @@
-//! What an upstream says of itself, asked for when it is needed and kept for a while.
+//! Facts about an upstream, asked for when they are needed and cached for a while.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,12 +10,12 @@ const MAX_AGE: Duration = Duration::from_secs(60);
 /// One that said nothing may have been starting; asking one that never says anything delays a call each time.
 const MAX_AGE_OF_NOTHING: Duration = Duration::from_secs(30);
 
-/// What the upstream last said, and until when it is believed. Clones share it.
+/// The upstream's last answer, and until when it is valid. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Known<T>(Arc<Mutex<Option<(Instant, T)>>>);
 
 impl<T: Clone + Default + PartialEq> Known<T> {
-    /// What was said of late, or what `ask` gives now, which is the default where nothing is known.
+    /// The cached answer, or that of `ask`, which is the default where nothing is known.
     ///
     /// Callers that come meanwhile wait for the same answer.
     pub(super) async fn get(&self, ask: impl Future<Output = T>) -> T {

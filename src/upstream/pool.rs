@@ -14,7 +14,7 @@ use super::connection::Connection;
 /// Connections that are kept; more may be in use.
 const MAX_IDLE: usize = 256;
 
-/// Idle connections with the time since when they are; the longest idle one comes first. Clones share them.
+/// Idle connections, each with the time when it became idle; the longest idle one comes first. Clones share them.
 #[derive(Clone, Debug)]
 pub(super) struct Pool {
     idle: Arc<Mutex<VecDeque<(Instant, Connection)>>>,

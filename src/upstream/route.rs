@@ -1,4 +1,4 @@
-//! The routes of vLLM that are asked.
+//! The routes of vLLM that the adapter uses.
 
 /// A route of vLLM (vLLM 0.33): below `/v1`, which is a part of the base URL, or with a slash at the server's root.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,7 +16,7 @@ impl Route {
     pub(crate) const TRANSCRIPTIONS: Self = Self("audio/transcriptions");
     pub(crate) const VERSION: Self = Self("/version");
 
-    /// The routes that tell what a model can do: vLLM has those of the model's own tasks (vLLM 0.32).
+    /// The routes that show what a model can do: vLLM has those of the model's own tasks (vLLM 0.32).
     pub(super) const TELLING: [Self; 4] = [
         Self::CHAT_COMPLETIONS,
         Self::EMBEDDINGS,

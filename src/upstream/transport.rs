@@ -27,7 +27,7 @@ const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 const USER_AGENT: &str = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"));
 
-/// A loss within that time is that of a connection which the upstream had closed before.
+/// A reused connection lost sooner than this was closed while idle; the request is sent again.
 const MAX_LOSS_DELAY: Duration = Duration::from_millis(500);
 
 /// Connections to one vLLM, and the headers that every request has.
@@ -146,7 +146,7 @@ impl Transport {
         self.execute(request, headers).await
     }
 
-    /// Asks for what a route gives, once more if the connection is lost before the head of the answer.
+    /// Sends a GET, and once more if the connection is lost before the head of the answer.
     pub(super) async fn get(&self, route: Route, headers: &Headers) -> Result<Answered, Error> {
         let request = || self.reqwest.get(self.url(route));
         match self.execute(request(), headers).await {

@@ -56,8 +56,8 @@ pub(super) fn redacted(text: &str) -> String {
 
 const PUNCTUATION: [char; 6] = ['\'', '"', '(', '`', '=', '<'];
 
-/// pydantic's errors, of which vLLM 0.27 and later prints one a line, repeat the input as `'input': …`; what comes after
-/// it on its line cannot be told from it.
+/// pydantic's errors, of which vLLM 0.27 and later prints one a line, repeat the input as `'input': …`; the rest of the
+/// line is dropped, since the end of the input cannot be found.
 fn without_input(text: &str) -> String {
     let line = |line: &str| match line.split_once(", 'input': ") {
         Some((head, _input)) => format!("{head}}}"),

@@ -24,15 +24,15 @@ const OPERATOR: &str =
     "the adapter is misconfigured for its upstream; ask its operator, giving the request id";
 const BUSY: &str = "the upstream cannot take the request now";
 const CONFLICT: &str = "the upstream reports a conflict";
-const STATE: &str = "the upstream is not in the state that the request needs";
+const STATE: &str = "the upstream reports that a precondition of the request is not met";
 const LARGE: &str = "the request is larger than the upstream takes";
 const RATE: &str = "the upstream limits the rate of requests";
 const LEGAL: &str = "the upstream may not answer this for legal reasons";
 const DROPPED: &str = "a proxy dropped the request before the upstream answered";
 const FAILED: &str = "the upstream failed";
 const CANNOT: &str = "the upstream's model does not support this method";
-const TIMEOUT: &str = "a proxy gave up waiting for the upstream";
-const STORAGE: &str = "the upstream has no room for the request";
+const TIMEOUT: &str = "a proxy timed out while it waited for the upstream";
+const STORAGE: &str = "the upstream reports that it has too little storage";
 
 /// The status, with the facts that a program can act on.
 pub(super) fn report(refusal: &Refusal, call: &Call) -> Report {

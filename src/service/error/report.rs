@@ -1,4 +1,4 @@
-//! A status in the making: its code, and the details that a program can act on.
+//! Builds a status: its code, and the details that a program can act on.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -25,7 +25,7 @@ const MAX_MESSAGE_BYTES: usize = 1024;
 /// What the message, and each text of a detail, is cut to where all is too much.
 const SHORT_BYTES: usize = 128;
 
-/// What a caller gets to know of a failure.
+/// A failure as the caller sees it.
 #[derive(Debug)]
 pub(super) struct Report {
     code: Code,
@@ -46,7 +46,7 @@ pub(super) enum Retry {
     Unsaid,
     /// After that time.
     After(Duration),
-    /// It would be paid for twice, or be useless.
+    /// The work would be done twice.
     Never,
 }
 
