@@ -76,28 +76,26 @@ pub fn start(log: &Log) -> Result<Logging, Box<dyn Error + Send + Sync>> {
     Ok(Logging { lines, end })
 }
 
-/// Writes lines up to the last one. Where none waits, it reports how many were dropped.
+/// Writes lines up to the last one. Where none waits, it reports how many were dropped, as a line of the log.
 fn write(lines: &Receiver<Vec<u8>>, n_dropped: &AtomicUsize) {
-    // Nothing can be done where standard error is closed.
-    let report = || match n_dropped.swap(0, Relaxed) {
-        0 => Ok(()),
-        n => writeln!(
-            io::stderr(),
-            "{n} lines of the log were dropped: nobody read them"
-        ),
-    };
     let next = || {
         lines.try_recv().or_else(|_empty| {
-            let _ = report();
+            let lines_dropped = n_dropped.swap(0, Relaxed);
+            if lines_dropped > 0 {
+                tracing::warn!(
+                    lines_dropped,
+                    "lines of the log were dropped: nobody read them"
+                );
+            }
             lines.recv()
         })
     };
     while let Ok(line) = next()
         && !line.is_empty()
     {
+        // Nothing can be done where standard error is closed.
         let _ = io::stderr().write_all(&line);
     }
-    let _ = report();
 }
 
 impl Logging {
