@@ -11,6 +11,7 @@ use tower::Service;
 use super::{
     admission::Admission,
     body::{Open, RequestBody, ResponseBody, caught, completed},
+    tls::Tls,
 };
 use crate::{
     config,
@@ -31,6 +32,8 @@ pub(super) struct Answers {
     pub(super) config: config::Server,
     /// Longest time of a call, for its deadline.
     pub(super) max_duration: Option<Duration>,
+    /// TLS of connections; `None` where they are plain.
+    pub(super) tls: Option<Tls>,
 }
 
 /// Answers one call.

@@ -90,6 +90,11 @@ impl Services {
         Ok(self)
     }
 
+    /// The health of the server as a whole.
+    pub(super) fn health(&self) -> watch::Receiver<ServingStatus> {
+        self.health.subscribe()
+    }
+
     /// Sets the health of the server as a whole and of each service.
     pub(super) fn report(&self, status: ServingStatus) {
         self.health.send_replace(status);

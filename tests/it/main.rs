@@ -66,6 +66,7 @@ mod server_end;
 mod server_hostile;
 mod server_process;
 mod server_settings;
+mod server_tls;
 mod server_upstream;
 mod slow_callers;
 mod support;
