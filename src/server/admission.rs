@@ -6,12 +6,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::service::error::transport::TransportError;
 
-/// Bytes of memory for each byte of a request's message until the upstream answers: the message as it arrived, as it
-/// was decoded, and the JSON made from it.
-const BYTES_HELD: usize = 4;
-
 /// Memory is counted in steps, since a semaphore counts to 2^61 at most and takes 2^32 at once.
 const STEP: usize = 1024;
+
+/// A request that holds more takes milliseconds to decode and to translate.
+const LARGE_BYTES: usize = 1 << 20;
 
 /// The limits of all calls together.
 #[derive(Debug)]
@@ -24,7 +23,7 @@ pub(super) struct Admission {
 #[derive(Debug)]
 pub(super) struct Held {
     memory: Arc<Semaphore>,
-    message: Mutex<(usize, Option<OwnedSemaphorePermit>)>,
+    bytes: Mutex<(usize, Option<OwnedSemaphorePermit>)>,
 }
 
 // === impl Admission ===
@@ -49,7 +48,7 @@ impl Admission {
     pub(super) fn held(&self) -> Arc<Held> {
         Arc::new(Held {
             memory: Arc::clone(&self.memory),
-            message: Mutex::default(),
+            bytes: Mutex::default(),
         })
     }
 }
@@ -57,12 +56,12 @@ impl Admission {
 // === impl Held ===
 
 impl Held {
-    /// Makes room for so many more bytes of the message.
-    pub(super) fn add(&self, n_bytes: usize) -> Result<(), TransportError> {
-        let mut message = self.message.lock().unwrap_or_else(PoisonError::into_inner);
-        let (n_arrived, permit) = &mut *message;
-        *n_arrived += n_bytes;
-        let n_steps = (*n_arrived * BYTES_HELD).div_ceil(STEP);
+    /// Makes room for so many more bytes of memory.
+    pub(super) fn add(&self, n_more: usize) -> Result<(), TransportError> {
+        let mut bytes = self.bytes.lock().unwrap_or_else(PoisonError::into_inner);
+        let (n_bytes, permit) = &mut *bytes;
+        *n_bytes += n_more;
+        let n_steps = n_bytes.div_ceil(STEP);
         let n_held = permit.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
         let lacking = u32::try_from(n_steps.saturating_sub(n_held)).unwrap_or(u32::MAX);
         let more = Arc::clone(&self.memory).try_acquire_many_owned(lacking);
@@ -72,5 +71,11 @@ impl Held {
             None => *permit = Some(more),
         }
         Ok(())
+    }
+
+    /// Whether the message takes long to handle.
+    pub(super) fn is_large(&self) -> bool {
+        let bytes = self.bytes.lock().unwrap_or_else(PoisonError::into_inner);
+        bytes.0 > LARGE_BYTES
     }
 }
