@@ -113,6 +113,12 @@ impl InvalidRequest {
         self
     }
 
+    /// The paths of the fields to correct.
+    pub(crate) fn fields(&self) -> String {
+        let fields: Vec<&str> = self.violations.iter().map(|it| it.field.as_str()).collect();
+        fields.join(", ")
+    }
+
     /// What to correct.
     pub(crate) fn violations(&self) -> &[Violation] {
         &self.violations
