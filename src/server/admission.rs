@@ -17,12 +17,14 @@ const LARGE_BYTES: usize = 1 << 20;
 pub(super) struct Admission {
     in_flight: Arc<Semaphore>,
     memory: Arc<Semaphore>,
+    max_memory: usize,
 }
 
 /// What one request's message holds of the memory; dropping it gives it back.
 #[derive(Debug)]
 pub(super) struct Held {
     memory: Arc<Semaphore>,
+    max_memory: usize,
     bytes: Mutex<(usize, Option<OwnedSemaphorePermit>)>,
 }
 
@@ -35,6 +37,7 @@ impl Admission {
         Self {
             in_flight: most(max_in_flight.unwrap_or(usize::MAX)),
             memory: most(max_memory.div_ceil(STEP)),
+            max_memory,
         }
     }
 
@@ -48,6 +51,7 @@ impl Admission {
     pub(super) fn held(&self) -> Arc<Held> {
         Arc::new(Held {
             memory: Arc::clone(&self.memory),
+            max_memory: self.max_memory,
             bytes: Mutex::default(),
         })
     }
@@ -61,6 +65,9 @@ impl Held {
         let mut bytes = self.bytes.lock().unwrap_or_else(PoisonError::into_inner);
         let (n_bytes, permit) = &mut *bytes;
         *n_bytes += n_more;
+        if *n_bytes > self.max_memory {
+            return Err(TransportError::TooMuchMemory(self.max_memory));
+        }
         let n_steps = n_bytes.div_ceil(STEP);
         let n_held = permit.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
         let lacking = u32::try_from(n_steps.saturating_sub(n_held)).unwrap_or(u32::MAX);
