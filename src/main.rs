@@ -44,7 +44,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // By way of the log, which does not wait where nobody reads it.
-            log.write_line(&format!("vllm-grpc-adapter: {}", Chain(error.as_ref())));
+            log.write_failure(&Chain(error.as_ref()));
             ExitCode::FAILURE
         }
     }

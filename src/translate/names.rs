@@ -38,6 +38,7 @@ pub(crate) struct Fields {
     names: &'static Names,
     /// The field that holds the input.
     input: &'static str,
+    asks_for_much: bool,
 }
 
 /// A request without exceptions.
@@ -208,7 +209,11 @@ impl Fields {
 
     /// The fields of a request whose input is in that field.
     pub(super) const fn new(names: &'static Names, input: &'static str) -> Self {
-        Self { names, input }
+        Self {
+            names,
+            input,
+            asks_for_much: false,
+        }
     }
 
     /// The path of the field that vLLM calls `param`, as `messages[0].content` of `body.messages.0.content`.
@@ -242,6 +247,19 @@ impl Fields {
     /// Whether the adapter itself made the field that vLLM calls `param`, so that no caller can correct it.
     pub(crate) fn is_own(&self, param: &str) -> bool {
         has_word(self.names.own, steps(param).0)
+    }
+
+    /// The same, where the request asks for more than text, as for log probabilities.
+    pub(super) fn asking_for_much(self, asks_for_much: bool) -> Self {
+        Self {
+            asks_for_much,
+            ..self
+        }
+    }
+
+    /// Whether the size of the answer is what the request asks for, not the length of its text.
+    pub(crate) fn asks_for_much(&self) -> bool {
+        self.asks_for_much
     }
 
     /// Whether a router without the route means that the model cannot do it.

@@ -1,7 +1,7 @@
 //! The routes of vLLM that the adapter uses.
 
 /// A route of vLLM (vLLM 0.33): below `/v1`, which is a part of the base URL, or with a slash at the server's root.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Route(&'static str);
 
 impl Route {
@@ -15,6 +15,17 @@ impl Route {
     pub(crate) const TOKENIZE: Self = Self("/tokenize");
     pub(crate) const TRANSCRIPTIONS: Self = Self("audio/transcriptions");
     pub(crate) const VERSION: Self = Self("/version");
+
+    /// Those that JSON is posted to.
+    pub(super) const JSON: [Self; 7] = [
+        Self::CHAT_COMPLETIONS,
+        Self::COMPLETIONS,
+        Self::DETOKENIZE,
+        Self::EMBEDDINGS,
+        Self::RERANK,
+        Self::SCORE,
+        Self::TOKENIZE,
+    ];
 
     /// The routes that show what a model can do: vLLM has those of the model's own tasks (vLLM 0.32).
     pub(super) const TELLING: [Self; 4] = [

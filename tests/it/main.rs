@@ -9,6 +9,7 @@
 //! - `caller_faults`: callers that leave, or whose time is over.
 //! - `slow_callers`: callers that read slowly or never, and messages that are too large.
 //! - `hostile_input`: what callers and upstreams send to mislead, and what must never be seen.
+//! - `hostile_memory`: many callers at once that send what takes much memory or time.
 //! - `hostile_protobuf`: messages that are legal protobuf and cost more than they are worth.
 //! - `killed_processes`: callers and upstreams whose process is killed.
 //! - `network_faults`: the network between caller and adapter, and the host's limits.
@@ -53,6 +54,7 @@ mod demo;
 mod documentation;
 mod embedding;
 mod hostile_input;
+mod hostile_memory;
 mod hostile_protobuf;
 mod killed_processes;
 mod models;

@@ -133,7 +133,7 @@ fn tool(tool: &Value) -> Option<Tool> {
     let function = tool.get("function")?;
     Some(Tool {
         name: text(function.get("name")?)?,
-        description: text(function.get("description")?)?,
+        description: Some(text(function.get("description")?)?),
         parameters_json: function.get("parameters")?.to_string(),
         strict: None,
     })
