@@ -6,10 +6,12 @@ pub(crate) struct Route(&'static str);
 
 impl Route {
     pub(crate) const CHAT_COMPLETIONS: Self = Self("chat/completions");
+    pub(crate) const CLASSIFY: Self = Self("/classify");
     pub(crate) const COMPLETIONS: Self = Self("completions");
     pub(crate) const DETOKENIZE: Self = Self("/detokenize");
     pub(crate) const EMBEDDINGS: Self = Self("embeddings");
     pub(crate) const MODELS: Self = Self("models");
+    pub(crate) const POOLING: Self = Self("/pooling");
     pub(crate) const RERANK: Self = Self("/rerank");
     pub(crate) const SCORE: Self = Self("/score");
     pub(crate) const TOKENIZE: Self = Self("/tokenize");
@@ -17,8 +19,9 @@ impl Route {
     pub(crate) const VERSION: Self = Self("/version");
 
     /// The routes that show what a model can do: vLLM has those of the model's own tasks (vLLM 0.32).
-    pub(super) const TELLING: [Self; 4] = [
+    pub(super) const TELLING: [Self; 5] = [
         Self::CHAT_COMPLETIONS,
+        Self::CLASSIFY,
         Self::EMBEDDINGS,
         Self::SCORE,
         Self::TRANSCRIPTIONS,

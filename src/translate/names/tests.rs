@@ -1,6 +1,8 @@
 use super::*;
 
 const EMBED: Fields = Fields::new(&super::EMBED, "token_inputs");
+const CLASSIFY: Fields = Fields::new(&super::CLASSIFY, "conversations");
+const POOL: Fields = Fields::new(&super::POOL, "texts");
 const PROMPT: Fields = Fields::new(&GENERATE, "prompt");
 const MESSAGES: Fields = Fields::new(&GENERATE, "messages");
 const COMPLETION: Fields = Fields::new(&GENERATE, "completion");
@@ -25,6 +27,10 @@ fn a_parameter_is_named_by_the_contracts_field() {
         ("normalize", EMBED, Some("use_activation")),
         ("body.encoding_format", EMBED, None),
         ("image_url", EMBED, None),
+        ("image_url", CLASSIFY, Some("conversations")),
+        ("body.messages.0.content", CLASSIFY, Some("conversations")),
+        ("body.input", POOL, Some("texts")),
+        ("body.task", POOL, Some("task")),
         ("body", EMBED, None),
         ("body.tokens.0", Fields::DETOKENIZE, Some("token_ids")),
         ("text_1", Fields::SCORE, Some("queries")),
