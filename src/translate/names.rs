@@ -11,7 +11,7 @@ use prost_types::{FieldDescriptorProto, field_descriptor_proto::Label};
 use crate::proto;
 pub(super) use tables::{
     CLASSIFY, DETOKENIZE, EMBED, GENERATE, GENERATE_STRUCTURED, POOL, RERANK, SCORE, TOKENIZE,
-    TRANSCRIBE,
+    TRANSCRIBE, TRANSCRIBE_SUBTITLES,
 };
 use tables::{MODELS, PARTS};
 
@@ -66,8 +66,19 @@ impl Fields {
     pub(crate) const SCORE: Self = Self::new(&SCORE, "documents");
     pub(crate) const RERANK: Self = Self::new(&RERANK, "documents");
     pub(crate) const DETOKENIZE: Self = Self::new(&DETOKENIZE, "token_ids");
-    pub(crate) const TRANSCRIBE: Self = Self::new(&TRANSCRIBE, "audio");
     pub(crate) const MODELS: Self = Self::new(&MODELS, "");
+
+    /// The fields of a transcription or a translation.
+    pub(crate) fn of_sound(request: &proto::TranscribeRequest) -> Self {
+        let has_times = !request.timestamps.is_empty();
+        let has_subtitles = request.subtitles != 0 && !has_times;
+        let names = if has_subtitles {
+            &TRANSCRIBE_SUBTITLES
+        } else {
+            &TRANSCRIBE
+        };
+        Self::new(names, "audio")
+    }
 
     /// The fields of a request whose input is in that field.
     pub(super) const fn new(names: &'static Names, input: &'static str) -> Self {

@@ -16,6 +16,7 @@ impl Route {
     pub(crate) const SCORE: Self = Self("/score");
     pub(crate) const TOKENIZE: Self = Self("/tokenize");
     pub(crate) const TRANSCRIPTIONS: Self = Self("audio/transcriptions");
+    pub(crate) const TRANSLATIONS: Self = Self("audio/translations");
     pub(crate) const VERSION: Self = Self("/version");
 
     /// The routes that show what a model can do: vLLM has those of the model's own tasks (vLLM 0.32).

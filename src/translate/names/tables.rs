@@ -138,14 +138,25 @@ pub(in crate::translate) const TRANSCRIBE: Names = Names {
     ],
     own: "request_id response_format stream stream_continuous_usage_stats stream_include_usage",
     told: &[
-        ("audio file", "audio"),
-        ("file size", "audio"),
+        AUDIO_FILE,
+        FILE_SIZE,
+        LANGUAGE,
         ("verbose_json", "timestamps"),
         ("diarized_json", "diarize"),
         ("diarized transcript", "diarize"),
-        ("nsupported language", "language"),
     ],
     ..PLAIN
+};
+
+/// A transcription with `subtitles` and without `timestamps`.
+pub(in crate::translate) const TRANSCRIBE_SUBTITLES: Names = Names {
+    told: &[
+        AUDIO_FILE,
+        FILE_SIZE,
+        LANGUAGE,
+        ("verbose_json", "subtitles"),
+    ],
+    ..TRANSCRIBE
 };
 
 pub(super) const MODELS: Names = Names {
@@ -156,6 +167,9 @@ pub(super) const MODELS: Names = Names {
 
 const TEMPLATE_KWARGS: (&str, &str) = ("chat_template_kwargs", "chat_template_kwargs_json");
 const TOKENS_PER_DOCUMENT: (&str, &str) = ("max_tokens_per_doc", "max_tokens_per_document");
+const AUDIO_FILE: (&str, &str) = ("audio file", "audio");
+const FILE_SIZE: (&str, &str) = ("file size", "audio");
+const LANGUAGE: (&str, &str) = ("nsupported language", "language");
 const PRIORITY: (&str, &str) = ("Priority scheduling", "priority");
 
 /// Names of what is in a chat; the errors do not say where.

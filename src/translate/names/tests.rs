@@ -3,6 +3,8 @@ use super::*;
 const EMBED: Fields = Fields::new(&super::EMBED, "token_inputs");
 const CLASSIFY: Fields = Fields::new(&super::CLASSIFY, "conversations");
 const POOL: Fields = Fields::new(&super::POOL, "texts");
+const TRANSCRIBE: Fields = Fields::new(&super::TRANSCRIBE, "audio");
+const SUBTITLES: Fields = Fields::new(&TRANSCRIBE_SUBTITLES, "audio");
 const PROMPT: Fields = Fields::new(&GENERATE, "prompt");
 const MESSAGES: Fields = Fields::new(&GENERATE, "messages");
 const COMPLETION: Fields = Fields::new(&GENERATE, "completion");
@@ -37,12 +39,8 @@ fn a_parameter_is_named_by_the_contracts_field() {
         ("documents", Fields::SCORE, Some("documents")),
         ("body.documents", Fields::RERANK, Some("documents")),
         ("input_tokens", Fields::RERANK, Some("documents")),
-        ("audio_filesize_mb", Fields::TRANSCRIBE, Some("audio")),
-        (
-            "max_completion_tokens",
-            Fields::TRANSCRIBE,
-            Some("max_tokens"),
-        ),
+        ("audio_filesize_mb", TRANSCRIBE, Some("audio")),
+        ("max_completion_tokens", TRANSCRIBE, Some("max_tokens")),
         ("stop.2", PROMPT, Some("stop[2]")),
         ("stop.2", STRUCTURED, Some("stop[2]")),
         ("model", Fields::MODELS, None),
@@ -66,13 +64,18 @@ fn an_error_without_a_parameter_is_placed_by_its_words() {
         ),
         (
             "Invalid or unsupported audio file.",
-            Fields::TRANSCRIBE,
+            TRANSCRIBE,
             Some("audio"),
         ),
         (
             "Currently do not support verbose_json for m",
-            Fields::TRANSCRIBE,
+            TRANSCRIBE,
             Some("timestamps"),
+        ),
+        (
+            "Currently do not support verbose_json for m",
+            SUBTITLES,
+            Some("subtitles"),
         ),
         ("something else", EMBED, None),
         (
@@ -92,7 +95,7 @@ fn what_the_adapter_sets_is_not_the_callers_fault() {
     for (param, fields, expected) in [
         ("body.encoding_format", EMBED, true),
         ("dimensions", EMBED, false),
-        ("stream_include_usage", Fields::TRANSCRIBE, true),
+        ("stream_include_usage", TRANSCRIBE, true),
         ("stream", PROMPT, true),
         ("stream", Fields::MODELS, true),
     ] {
@@ -190,7 +193,7 @@ fn the_tables_agree_with_the_contract() {
         &DETOKENIZE,
         &SCORE,
         &RERANK,
-        &TRANSCRIBE,
+        &super::TRANSCRIBE,
     ] {
         let renamed = names.renamed.iter().map(|(theirs, _)| *theirs);
         let words = [names.inputs, names.own, names.untyped].map(str::split_whitespace);
