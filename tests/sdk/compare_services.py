@@ -303,10 +303,11 @@ def ranks(server, pb):
         yield f"score {name}", expected, answer
     for top_n in (None, 0, 1, 9):
         body = {"query": "hello", "documents": TEXTS} | ({} if top_n is None else {"top_n": top_n})
-        expected = [(it["index"], it["relevance_score"]) for it in server.post("rerank", body)["results"]]
-        request = pb.RerankRequest(query="hello", documents=TEXTS, top_n=top_n)
+        results = server.post("rerank", body)["results"]
+        expected = [(it["index"], it["relevance_score"], it["document"]["text"]) for it in results]
+        request = pb.RerankRequest(query="hello", documents=TEXTS, top_n=top_n, return_documents=True)
         answer = server.ranking.Rerank(request, timeout=CALL_SECONDS)
-        yield f"rerank, top_n {top_n}", expected, [(it.index, it.relevance_score) for it in answer.results]
+        yield f"rerank, top_n {top_n}", expected, [(it.index, it.relevance_score, it.document) for it in answer.results]
 
 
 # === the comparison ===

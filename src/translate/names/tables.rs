@@ -99,7 +99,6 @@ pub(in crate::translate) const RERANK: Names = Names {
     message: proto::RerankRequest::NAME,
     inputs: "documents input_text input_tokens",
     renamed: &[TEMPLATE_KWARGS, TOKENS_PER_DOCUMENT],
-    own: "request_id return_documents",
     told: &[
         ("max_tokens_per_query", "max_tokens_per_query"),
         TOKENS_PER_DOCUMENT,
