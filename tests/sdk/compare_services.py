@@ -2,8 +2,8 @@
 """Compare the services beside generation with what the same vLLM gives without the adapter.
 
 Embeddings and models are asked for by the official OpenAI SDK; classes, tokens, scores and ranks by plain HTTP, since
-the SDK has no calls for them.  Every number must be the same to its last bit.  Prints each difference, and how many of the
-requests agree; ends with 1 where one does not.
+the SDK has no calls for them.  Every number must be the same to its last bit.  Prints each difference, and how many of
+the requests agree; ends with 1 where one does not.
 
 What is left out: ids and times of answers, which differ from call to call.
 """
