@@ -36,7 +36,7 @@ pub(crate) struct EmbeddingRequest {
     pub(crate) add_generation_prompt: Option<bool>,
     pub(crate) continue_final_message: Option<bool>,
     pub(crate) chat_template_kwargs: Option<Json>,
-    pub(crate) priority: Option<i32>,
+    pub(crate) priority: Option<i64>,
     pub(crate) cache_salt: Option<String>,
     pub(crate) user: Option<String>,
     /// Members of `extra_body_json`; none has the name of a field above.

@@ -58,7 +58,7 @@ pub(crate) struct Shared {
     pub(crate) truncate_prompt_tokens: Option<i32>,
     pub(crate) truncation_side: Option<&'static str>,
     pub(crate) chat_template_kwargs: Option<Json>,
-    pub(crate) priority: Option<i32>,
+    pub(crate) priority: Option<i64>,
     /// Members of `extra_body_json`; none has the name of a field above.
     #[serde(flatten)]
     pub(crate) extra_body: BTreeMap<String, Json>,

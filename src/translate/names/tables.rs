@@ -101,6 +101,7 @@ pub(in crate::translate) const RERANK: Names = Names {
     renamed: &[TEMPLATE_KWARGS, TOKENS_PER_DOCUMENT],
     told: &[
         ("max_tokens_per_query", "max_tokens_per_query"),
+        ("MultiModalParam", "multimodal_documents"),
         TOKENS_PER_DOCUMENT,
         PRIORITY,
     ],

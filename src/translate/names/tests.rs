@@ -63,6 +63,11 @@ fn an_error_without_a_parameter_is_placed_by_its_words() {
             Some("max_tokens_per_document"),
         ),
         (
+            "MultiModalParam is not supported for Qwen3ForSequenceClassification",
+            Fields::RERANK,
+            Some("multimodal_documents"),
+        ),
+        (
             "Invalid or unsupported audio file.",
             TRANSCRIBE,
             Some("audio"),

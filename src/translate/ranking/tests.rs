@@ -52,7 +52,7 @@ fn every_option_goes_out() {
     let options = json!({
         "model": "m", "instruction": "i", "use_activation": false, "max_tokens_per_query": 0,
         "max_tokens_per_doc": 4, "truncate_prompt_tokens": -1, "truncation_side": "right",
-        "chat_template_kwargs": {"a": 1}, "priority": 2,
+        "chat_template_kwargs": {"a": 1}, "priority": 1_i64 << 40,
     });
     let with = |own: Value| {
         let mut all = options.clone();
@@ -69,7 +69,7 @@ fn every_option_goes_out() {
         truncate_prompt_tokens: Some(-1),
         truncation_side: proto::TruncationSide::Right.into(),
         chat_template_kwargs_json: r#"{"a":1}"#.to_owned(),
-        priority: Some(2),
+        priority: Some(1 << 40),
         ..pairs(&["q"], &["a"])
     };
     let own = json!({"text_1": "q", "text_2": ["a"]});
@@ -84,7 +84,7 @@ fn every_option_goes_out() {
         truncate_prompt_tokens: Some(-1),
         truncation_side: proto::TruncationSide::Right.into(),
         chat_template_kwargs_json: r#"{"a":1}"#.to_owned(),
-        priority: Some(2),
+        priority: Some(1 << 40),
         ..ranked("q", &["a"])
     };
     let own = json!({"query": "q", "documents": ["a"], "top_n": 1});
