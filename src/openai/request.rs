@@ -121,7 +121,7 @@ pub(crate) struct Shared {
     pub(crate) prompt_logprobs: Option<i32>,
     pub(crate) return_token_ids: Option<bool>,
     pub(crate) return_tokens_as_token_ids: Option<bool>,
-    pub(crate) priority: Option<i32>,
+    pub(crate) priority: Option<i64>,
     pub(crate) cache_salt: Option<String>,
     pub(crate) session_id: Option<String>,
     pub(crate) user: Option<String>,

@@ -3,7 +3,7 @@
 //! - `architecture`: the modules of `src/` depend on each other in one direction.
 //! - `demo`: the simulated vLLM answers through the adapter.
 //! - `documentation`: what the documents list is what there is.
-//! - `embedding`, `models`, `ranking`, `tokenization`, `transcription`: the services beside generation, each whole.
+//! - `classification`, `embedding`, `models`, `ranking`, `tokenization`, `transcription`: the services beside generation, each whole.
 //! - `recordings`: what a real vLLM sent, whole, cut in two and cut off.
 //! - `scripted_upstream`: the upstream of the other tests does what its script says.
 //! - `caller_faults`: callers that leave, or whose time is over.
@@ -50,6 +50,7 @@
 
 mod architecture;
 mod caller_faults;
+mod classification;
 mod demo;
 mod documentation;
 mod embedding;

@@ -61,13 +61,14 @@ async fn the_models_are_listed_with_what_serves_them() {
         assert_eq!(tiny.services, services);
     }
     // The second time, the list alone was asked for.
-    assert_eq!(vllm.n_requests(), 6);
+    assert_eq!(vllm.n_requests(), 7);
 }
 
 #[tokio::test]
 async fn services_are_not_told_where_the_routes_do_not_tell_them() {
     let all = &[
         "/v1/chat/completions",
+        "/classify",
         "/v1/embeddings",
         "/score",
         "/v1/audio/transcriptions",

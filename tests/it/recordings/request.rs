@@ -79,7 +79,7 @@ fn set_sampling(request: &mut GenerateRequest, name: &str, value: &Value) -> Opt
             let biases = biases.map(|(id, bias)| Some((id.parse().ok()?, bias.as_f64()?)));
             request.logit_bias = biases.collect::<Option<_>>()?;
         }
-        "priority" => request.priority = Some(integer(value)?),
+        "priority" => request.priority = Some(integer(value)?.into()),
         "cache_salt" => request.cache_salt = text(value)?,
         "user" => request.user = text(value)?,
         _ => return None,

@@ -345,7 +345,7 @@ fn words() -> BoxedStrategy<proto::GenerateRequest> {
                 extension_keys,
                 truncation_side,
                 documents,
-                priority,
+                priority: priority.map(i64::from),
                 ..proto::GenerateRequest::default()
             }
         })
