@@ -6,7 +6,7 @@ use secrecy::{ExposeSecret, SecretString};
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 use url::Host;
 
-use super::{Args, Config, Server, Upstream, base_url};
+use super::{Args, Config, Server, Source, Tls, Upstream, base_url};
 
 /// All faults of a configuration, one per line.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -106,6 +106,19 @@ impl Config {
         policy.media_hosts = faults.keep_each("allow-media-hosts", &args.allow_media_hosts, host);
         faults.keep("log", filter(&args.log.filter));
         faults.0.extend(contradictions(&args.server));
+        let source = args.config.map(Source);
+        let upstreams = source.and_then(|source| match source.read() {
+            Ok(upstreams) if upstreams.list.is_empty() => {
+                let fault = "--config: the file has no [[upstream]]";
+                faults.0.push(fault.to_owned());
+                None
+            }
+            Ok(upstreams) => Some((upstreams, source)),
+            Err(Faults(more)) => {
+                faults.0.extend(more);
+                None
+            }
+        });
         match base_url {
             Some(base_url) if faults.0.is_empty() => Ok(Self {
                 listen: args.listen,
@@ -121,7 +134,11 @@ impl Config {
                     idle_timeout: args.upstream_idle_timeout,
                     max_event_bytes: args.max_event_bytes,
                     max_body_bytes: args.max_body_bytes,
+                    probe_interval: args.probe_interval,
+                    tls: Tls::default(),
+                    address: None,
                 },
+                upstreams,
                 limits: args.limits,
                 policy,
                 log: args.log,

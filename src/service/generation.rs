@@ -19,7 +19,7 @@ use crate::{
         Mode, Needs,
         generation::{self, StreamTranslator, Translated},
     },
-    upstream::Route,
+    upstream::{Chosen, Route},
 };
 
 #[tonic::async_trait]
@@ -28,10 +28,11 @@ impl GenerationService for Adapter {
 
     async fn generate(&self, request: Request<GenerateRequest>) -> Reply<GenerateResponse> {
         unary(request, |call, message| async move {
-            let translated = self.translate(message, Mode::Unary, &call)?;
-            self.check_version(translated.needs).await?;
-            let route = route(&translated.request);
-            let answer = self.post(&call, route, translated.request).await?;
+            let mut translated = self.translate(message, Mode::Unary, &call)?;
+            let upstream = self.choose(&call, &mut translated.request).await?;
+            check_version(&upstream, translated.needs).await?;
+            let (route, request) = (route(&translated.request), translated.request);
+            let answer = upstream.post(route, request, &call.headers).await?;
             let (response, asked) = (answer.read()?, &translated.asked);
             Ok(generation::response(response, answer.text(), asked)?)
         })
@@ -43,11 +44,11 @@ impl GenerationService for Adapter {
         request: Request<GenerateRequest>,
     ) -> Reply<Self::StreamGenerateStream> {
         streamed(request, |call, message| async move {
-            let translated = self.translate(message, Mode::Stream, &call)?;
-            self.check_version(translated.needs).await?;
-            let (upstream, headers) = (&self.upstream, &call.headers);
-            let route = route(&translated.request);
-            let events = upstream.stream(route, translated.request, headers).await?;
+            let mut translated = self.translate(message, Mode::Stream, &call)?;
+            let upstream = self.choose(&call, &mut translated.request).await?;
+            check_version(&upstream, translated.needs).await?;
+            let (route, request) = (route(&translated.request), translated.request);
+            let events = upstream.stream(route, request, &call.headers).await?;
             let request_id = call.id().to_owned();
             Ok((events, StreamTranslator::new(translated.asked, request_id)))
         })
@@ -67,14 +68,14 @@ impl Adapter {
         call.set_fields(translated.fields);
         Ok(translated)
     }
+}
 
-    /// Refuses what the upstream would silently ignore.
-    async fn check_version(&self, needs: Option<Needs>) -> Result<(), Error> {
-        let Some(needs) = needs else { return Ok(()) };
-        match self.upstream.version().await {
-            Some(version) if version < needs.version => Err(Error::TooOld(needs)),
-            _ => Ok(()),
-        }
+/// Refuses what the upstream would silently ignore.
+async fn check_version(upstream: &Chosen, needs: Option<Needs>) -> Result<(), Error> {
+    let Some(needs) = needs else { return Ok(()) };
+    match upstream.version().await {
+        Some(version) if version < needs.version => Err(Error::TooOld(needs)),
+        _ => Ok(()),
     }
 }
 

@@ -29,8 +29,9 @@ impl TranscriptionService for Adapter {
     async fn transcribe(&self, request: Request<TranscribeRequest>) -> Reply<TranscribeResponse> {
         unary(request, |call, message| async move {
             let asked = Asked::of(&message);
-            let form = self.form(message, Mode::Unary, &call)?;
-            let (upstream, headers) = (&self.upstream, &call.headers);
+            let mut form = self.form(message, Mode::Unary, &call)?;
+            let upstream = self.choose(&call, &mut form).await?;
+            let headers = &call.headers;
             let answer = upstream
                 .post_form(Route::TRANSCRIPTIONS, form, headers)
                 .await?;
@@ -44,8 +45,9 @@ impl TranscriptionService for Adapter {
         request: Request<TranscribeRequest>,
     ) -> Reply<Self::StreamTranscribeStream> {
         streamed(request, |call, message| async move {
-            let form = self.form(message, Mode::Stream, &call)?;
-            let (upstream, headers) = (&self.upstream, &call.headers);
+            let mut form = self.form(message, Mode::Stream, &call)?;
+            let upstream = self.choose(&call, &mut form).await?;
+            let headers = &call.headers;
             let events = upstream
                 .stream_form(Route::TRANSCRIPTIONS, form, headers)
                 .await?;

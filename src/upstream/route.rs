@@ -9,6 +9,7 @@ impl Route {
     pub(crate) const COMPLETIONS: Self = Self("completions");
     pub(crate) const DETOKENIZE: Self = Self("/detokenize");
     pub(crate) const EMBEDDINGS: Self = Self("embeddings");
+    pub(crate) const HEALTH: Self = Self("/health");
     pub(crate) const MODELS: Self = Self("models");
     pub(crate) const RERANK: Self = Self("/rerank");
     pub(crate) const SCORE: Self = Self("/score");

@@ -27,6 +27,7 @@
 //! - `upstream_tls`: upstreams that are reached by TLS, and those that must not be.
 //! - `upstream_ends`: how an upstream's answer may end, and that only a whole one is OK.
 //! - `upstream_foreign`: answers that belong to another request.
+//! - `upstreams`: several upstreams and replicas: routing, balance, failover, readiness.
 //! - `support`: the adapter, the scripted upstream and the requests that tests are made of.
 
 #![allow(
@@ -79,3 +80,4 @@ mod upstream_limits;
 mod upstream_sizes;
 mod upstream_statuses;
 mod upstream_tls;
+mod upstreams;
