@@ -6,7 +6,7 @@ use secrecy::{ExposeSecret, SecretString};
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 use url::Host;
 
-use super::{Args, Config, Server, Source, Tls, Upstream, base_url};
+use super::{Args, Config, Server, Source, Tls, Upstream, Upstreams, base_url};
 
 /// All faults of a configuration, one per line.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -106,19 +106,7 @@ impl Config {
         policy.media_hosts = faults.keep_each("allow-media-hosts", &args.allow_media_hosts, host);
         faults.keep("log", filter(&args.log.filter));
         faults.0.extend(contradictions(&args.server));
-        let source = args.config.map(Source);
-        let upstreams = source.and_then(|source| match source.read() {
-            Ok(upstreams) if upstreams.list.is_empty() => {
-                let fault = "--config: the file has no [[upstream]]";
-                faults.0.push(fault.to_owned());
-                None
-            }
-            Ok(upstreams) => Some((upstreams, source)),
-            Err(Faults(more)) => {
-                faults.0.extend(more);
-                None
-            }
-        });
+        let upstreams = args.config.and_then(|path| faults.upstreams(Source(path)));
         match base_url {
             Some(base_url) if faults.0.is_empty() => Ok(Self {
                 listen: args.listen,
@@ -155,6 +143,15 @@ impl Faults {
     fn keep<T>(&mut self, flag: &str, value: Result<T, String>) -> Option<T> {
         let kept = value.map_err(|fault| self.0.push(format!("--{flag}: {fault}")));
         kept.ok()
+    }
+
+    /// Keeps what the file says, or its faults.
+    fn upstreams(&mut self, source: Source) -> Option<(Upstreams, Source)> {
+        match source.read() {
+            Ok(upstreams) => return Some((upstreams, source)),
+            Err(Self(more)) => self.0.extend(more),
+        }
+        None
     }
 
     /// Keeps the names of a list, without spaces around them and without empty ones, and the faults of the others.

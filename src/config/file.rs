@@ -96,6 +96,10 @@ pub(super) fn understand(file: File) -> Result<Upstreams, Vec<String>> {
         faults,
         seen: seen_by,
     };
+    if file.upstream.is_empty() {
+        let fault = "the configuration file has no [[upstream]]";
+        reader.faults.push(fault.to_owned());
+    }
     let names: Vec<_> = file.upstream.iter().map(|it| it.name.clone()).collect();
     reader.unique("name", &names);
     let mut known = Vec::new();

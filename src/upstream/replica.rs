@@ -110,7 +110,8 @@ impl Replica {
                 self.with(|trouble| trouble.until = Some(Instant::now() + time));
                 self.is_troubled.store(true, Relaxed);
             }
-            verdict => self.failed(verdict == Verdict::Unreachable),
+            Verdict::Unreachable => self.failed(true),
+            Verdict::Failed => self.failed(false),
         }
     }
 

@@ -103,7 +103,6 @@ impl Upstreams {
                 continue;
             };
             let faults = match read {
-                Ok(upstreams) if upstreams.list.is_empty() => "no [[upstream]]".to_owned(),
                 Ok(upstreams) => {
                     let table = self.0.table.load();
                     if !is_asked && upstreams.fingerprint == table.fingerprint {
@@ -206,19 +205,18 @@ async fn line(group: &Group, found: Result<(), Error>) -> Result<String, String>
 }
 
 fn mistake(error: &Error, group: &Group) -> String {
-    let has_v1 = group
-        .config
-        .urls
-        .iter()
-        .all(|url| url.path().ends_with("/v1"));
-    match error {
-        Error::Connect(_) => "nothing listens at its URL".to_owned(),
-        Error::Refused(refusal) if matches!(refusal.status, 401 | 403) => {
-            "it refuses the key; set api_key, or OPENAI_API_KEY for --upstream".to_owned()
-        }
-        Error::Refused(refusal) if refusal.status == 404 && !has_v1 => {
-            "it has no models there; the URL should end with /v1".to_owned()
-        }
-        error => error.to_string(),
+    let mut urls = group.config.urls.iter();
+    let has_v1 = urls.all(|url| url.path().ends_with("/v1"));
+    if matches!(error, Error::Connect(_)) {
+        return "nothing listens at its URL".to_owned();
     }
+    if let Error::Refused(refusal) = error {
+        let key = "it refuses the key; set api_key, or OPENAI_API_KEY for --upstream";
+        match refusal.status {
+            401 | 403 => return key.to_owned(),
+            404 if !has_v1 => return "no models there; its URL should end with /v1".to_owned(),
+            _ => {}
+        }
+    }
+    error.to_string()
 }
