@@ -431,3 +431,58 @@ async fn health_says_which_upstreams_answer() {
     let not_ready = async { while watch.message().await.unwrap().unwrap().status == serving {} };
     soon("waiting for the upstream to be down", not_ready).await;
 }
+
+#[tokio::test]
+async fn every_address_of_a_host_is_a_replica() {
+    let vllm = replica("m").await;
+    let mut url = vllm.base_url();
+    url.set_host(Some("localhost")).unwrap();
+    let mut upstream = named("u", vec![url]);
+    upstream.all_addresses = true;
+    let adapter = before(vec![upstream])
+        .with(|config| config.upstream.probe_interval = Some(PROBE))
+        .start()
+        .await;
+    let mut health = HealthClient::new(adapter.channel());
+    let service = "upstream/u".to_owned();
+    let mut watch = health
+        .watch(HealthCheckRequest { service })
+        .await
+        .unwrap()
+        .into_inner();
+    let serving = ServingStatus::Serving as i32;
+    let ready = async { while watch.message().await.unwrap().unwrap().status != serving {} };
+    soon("waiting for the upstream to be ready", ready).await;
+    for _ in 0..20 {
+        generate(&mut adapter.client(), ask("m")).await.unwrap();
+    }
+    let host = vllm.request(0).await.header("host").unwrap().to_owned();
+    assert!(host.starts_with("localhost:"), "{host}");
+}
+
+#[tokio::test]
+async fn a_stream_is_never_moved_after_its_first_event() {
+    let bad = Vllm::choosing(|_| {
+        Reply::stream()
+            .event(wire::first())
+            .event(wire::text("a"))
+            .cut()
+    })
+    .await;
+    let good = replica("m").await;
+    let urls = vec![bad.base_url(), good.base_url()];
+    let adapter = before(vec![named("u", urls)]).start().await;
+    while bad.n_requests() == 0 {
+        let request = with(
+            ask(""),
+            "adapter-session",
+            &format!("{}", bad.n_requests() + good.n_requests()),
+        );
+        let n_good = good.n_requests();
+        let streamed = adapter.stream(request).await;
+        if bad.n_requests() == 1 {
+            assert_eq!(streamed.status.code(), Code::Unavailable);
+            assert_eq!(good.n_requests(), n_good);
+        }
+    }
+}
