@@ -94,15 +94,17 @@ impl Chosen {
     pub(crate) async fn get(&self, route: Route, headers: &Headers) -> Result<Answer, Error> {
         let sent = self.headers(headers);
         let sent = sent.as_ref().unwrap_or(headers);
+        let ask = |replica: Arc<Replica>| async move {
+            headers.n_attempts.fetch_add(1, Relaxed);
+            let answer = replica.get(route, sent).await;
+            replica.record(answer.as_ref().err());
+            answer
+        };
         let (replica, _counted) = &self.picked;
-        let answer = replica.get(route, sent).await;
-        replica.record(answer.as_ref().err());
-        match answer {
-            Err(error) if is_unsent(&error) => match self.group.pick_other(replica) {
-                Some((other, _counted)) => other.get(route, sent).await,
-                None => Err(error),
-            },
-            answer => answer,
+        let answer = ask(Arc::clone(replica)).await;
+        match (&answer, self.group.pick_other(replica)) {
+            (Err(error), Some((other, _counted))) if is_unsent(error) => ask(other).await,
+            _ => answer,
         }
     }
 

@@ -192,7 +192,8 @@ impl Upstreams {
         // The model may be of an upstream that has not been asked yet.
         let table = self.0.table.load_full();
         let unasked = table.groups.iter();
-        for group in unasked.filter(|it| !it.was_asked.load(Relaxed)) {
+        for group in unasked.filter(|it| it.config.models.is_empty() && !it.was_asked.load(Relaxed))
+        {
             // One that cannot be asked serves nothing.
             let _ = group.discover().await;
         }
