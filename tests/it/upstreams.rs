@@ -486,3 +486,44 @@ async fn a_stream_is_never_moved_after_its_first_event() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_replica_that_dies_under_streams_ends_those_alone() {
+    let finish = Signal::new();
+    let held = finish.clone();
+    let script = move |_: &_| {
+        let begun = Reply::stream().event(wire::first()).wait_for(&held);
+        begun.event(wire::finish("stop")).done()
+    };
+    let (dies, lives) = (
+        Vllm::choosing(script.clone()).await,
+        Vllm::choosing(script).await,
+    );
+    let urls = vec![dies.base_url(), lives.base_url()];
+    let adapter = before(vec![named("u", urls)]).start().await;
+    let mut streams = Vec::new();
+    for _ in 0..50 {
+        let begun = adapter.client().stream_generate(ask("")).await;
+        streams.push(begun.unwrap().into_inner());
+    }
+    let (n_dying, n_living) = (dies.n_requests(), lives.n_requests());
+    assert!(n_dying > 0 && n_dying + n_living == 50);
+    drop(dies);
+    finish.give();
+    let mut n_ok = 0;
+    for mut stream in streams {
+        let end = loop {
+            match soon("waiting for an end", stream.message()).await {
+                Ok(Some(_)) => {}
+                Ok(None) => break Code::Ok,
+                Err(status) => break status.code(),
+            }
+        };
+        n_ok += usize::from(end == Code::Ok);
+        assert!(matches!(end, Code::Ok | Code::Unavailable), "{end:?}");
+    }
+    assert_eq!(n_ok, n_living);
+    for _ in 0..50 {
+        assert_eq!(adapter.stream(ask("")).await.status.code(), Code::Ok);
+    }
+}
