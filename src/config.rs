@@ -1,4 +1,4 @@
-//! The configuration: flags, environment variables and the `.env` file.
+//! The configuration: flags, environment variables, the `.env` file and the configuration file.
 //!
 //! [`Args`] is the command line; [`Config`] is the checked configuration, one struct per concern. Where a flag's value
 //! needs no more than its parser, clap fills the struct itself, and the comments on its fields are what `--help` prints.
@@ -8,8 +8,11 @@ mod args;
 mod base_url;
 mod check;
 mod dotenv;
+mod file;
 mod server;
+mod source;
 mod tls;
+mod upstreams;
 mod value;
 mod variables;
 
@@ -23,7 +26,9 @@ pub use args::{Args, Command};
 pub(crate) use check::ALWAYS_TAKEN;
 pub use check::Faults;
 pub use server::Server;
+pub use source::Source;
 pub use tls::{ClientAuth, Tls};
+pub use upstreams::{NamedUpstream, UpstreamTls, Upstreams};
 pub use value::OrOff;
 use value::{MESSAGE, bytes, duration, or_off};
 pub use variables::unknown_variables;
@@ -37,8 +42,10 @@ pub struct Config {
     pub admin_listen: Option<SocketAddr>,
     /// Limits of the listener and its connections.
     pub server: Server,
-    /// The vLLM behind the adapter.
+    /// The vLLM behind the adapter, and what all upstreams have in common.
     pub upstream: Upstream,
+    /// The upstreams of the configuration file, which take the place of the one above.
+    pub upstreams: Option<(Upstreams, Source)>,
     /// How long a call may take.
     pub limits: Limits,
     /// What callers may ask for.
@@ -64,6 +71,12 @@ pub struct Upstream {
     pub max_event_bytes: usize,
     /// Largest JSON body, in bytes.
     pub max_body_bytes: usize,
+    /// Time between two questions about the health of a replica; `None` asks nothing.
+    pub probe_interval: Option<Duration>,
+    /// Whom to trust, and as whom to connect.
+    pub tls: UpstreamTls,
+    /// The one address to connect to, whatever the host's others are.
+    pub address: Option<SocketAddr>,
 }
 
 /// How long the phases of a call may take, beside the caller's own deadline.

@@ -40,7 +40,11 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match run(config, command) {
+    let ended = match command {
+        Some(Command::Check { offline }) => check(&config, offline),
+        Some(Command::Demo) | None => run(config, command),
+    };
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // By way of the log, which does not wait where nobody reads it.
@@ -72,6 +76,31 @@ fn run(config: Config, command: Option<Command>) -> Result<(), Box<dyn Error>> {
     served
 }
 
+/// Prints what was understood, and what the upstreams answer.
+fn check(config: &Config, is_offline: bool) -> Result<(), Box<dyn Error>> {
+    let mut lines = vec![format!("listen {}", config.listen)];
+    if let Some(model) = &config.policy.default_model {
+        lines.push(format!("default model {model}"));
+    }
+    let upstreams = config
+        .upstreams
+        .iter()
+        .flat_map(|(upstreams, _)| &upstreams.list);
+    for upstream in upstreams {
+        let (name, urls) = (
+            &upstream.name,
+            upstream.urls.iter().map(ToString::to_string),
+        );
+        let urls = urls.collect::<Vec<_>>().join(", ");
+        lines.push(format!("upstream {name}: at {urls}"));
+    }
+    if !is_offline {
+        let runtime = tokio::runtime::Runtime::new()?;
+        lines.extend(runtime.block_on(server::describe(config))?);
+    }
+    Ok(writeln!(io::stdout(), "{}", lines.join("\n"))?)
+}
+
 /// A misspelt name leaves its flag's default in force.
 fn warn_of_unknown_variables() {
     for name in config::unknown_variables() {
@@ -81,7 +110,7 @@ fn warn_of_unknown_variables() {
 
 async fn serve(mut config: Config, command: Option<Command>) -> Result<(), Box<dyn Error>> {
     // Before anything else, so that no signal ends the process in silence.
-    let stop = stop()?;
+    let stop = stop(config.upstreams.is_some())?;
     let listeners = server::Listeners::bind(&config).await?;
     let address = listeners.grpc.local_addr()?;
     if let Some(admin) = &listeners.admin {
@@ -89,6 +118,7 @@ async fn serve(mut config: Config, command: Option<Command>) -> Result<(), Box<d
     }
     let demo = match command {
         Some(Command::Demo) => {
+            config.upstreams = None;
             let upstream =
                 demo::Upstream::bind(([127, 0, 0, 1], 0).into(), demo::Settings::default()).await?;
             config.upstream.base_url = upstream.base_url();
@@ -97,14 +127,19 @@ async fn serve(mut config: Config, command: Option<Command>) -> Result<(), Box<d
             say_how_to_call(address, &config.upstream.base_url)?;
             Some(upstream)
         }
-        None => None,
+        Some(Command::Check { .. }) | None => None,
     };
     let config::Upstream {
         base_url: upstream,
         api_key_source: key,
         ..
     } = &config.upstream;
-    tracing::info!(%address, %upstream, %key, "serving gRPC");
+    match &config.upstreams {
+        None => tracing::info!(%address, %upstream, %key, "serving gRPC"),
+        Some((upstreams, _)) => {
+            tracing::info!(%address, upstreams = upstreams.list.len(), "serving gRPC");
+        }
+    }
     let served = server::serve(listeners, config, stop);
     match demo {
         None => served.await?,
@@ -117,7 +152,9 @@ async fn serve(mut config: Config, command: Option<Command>) -> Result<(), Box<d
 }
 
 /// Yields at each signal that asks the process to end, and logs those that would end it by default.
-fn stop() -> io::Result<impl Stream<Item = ()>> {
+///
+/// SIGHUP is the upstreams' own where they have a file, which is read again.
+fn stop(has_file: bool) -> io::Result<impl Stream<Item = ()>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut quit = signal(SignalKind::quit())?;
@@ -135,6 +172,7 @@ fn stop() -> io::Result<impl Stream<Item = ()>> {
                 _ = user_2.recv() => Some("SIGUSR2"),
             };
             match ignored {
+                Some("SIGHUP") if has_file => {}
                 Some(signal) => tracing::info!(signal, "ignored a signal"),
                 None => yield,
             }

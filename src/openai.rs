@@ -9,6 +9,7 @@ pub(crate) mod embedding;
 pub(crate) mod error;
 pub(crate) mod logprobs;
 pub(crate) mod model;
+pub(crate) mod named;
 pub(crate) mod ranking;
 pub(crate) mod request;
 pub(crate) mod response;

@@ -22,7 +22,7 @@ use std::{io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 use tokio::{net::TcpListener, sync::watch, task::JoinSet, time};
 use tokio_stream::{Stream, StreamExt};
 
-use crate::config::Config;
+use crate::{config::Config, service::Adapter};
 use admission::Admission;
 use answer::Answers;
 use connection::{LAST_WORDS, Phase};
@@ -158,6 +158,16 @@ async fn run(
         true => Err(Error::Interrupted),
         false => Ok(()),
     }
+}
+
+/// What each upstream answers, a line each.
+///
+/// # Errors
+///
+/// A configuration that no client can be made of, as a certificate that cannot be read.
+pub async fn describe(config: &Config) -> Result<Vec<String>, Error> {
+    let adapter = Adapter::new(config).map_err(|error| Error::Service(error.into()))?;
+    Ok(adapter.describe().await)
 }
 
 /// Tells connections to go away, and ends what still runs after `limit`.

@@ -17,44 +17,63 @@ mod transcription;
 use std::{convert::Infallible, sync::Arc};
 
 use serde::Serialize;
+use tokio::sync::watch;
 use tonic::{Request, Response, Status};
 
 use self::{call::Call, error::Error};
 use crate::{
     config::{Config, Policy},
-    upstream::{self, Answer, Route},
+    openai::named::Named,
+    upstream::{Answer, Chosen, Route, SetupError, Upstreams},
 };
+
+pub(crate) use crate::upstream::Readiness;
 
 /// What answers every service of the contract. Clones share the upstream's connections.
 #[derive(Clone, Debug)]
 pub(crate) struct Adapter {
-    upstream: upstream::Client,
+    upstreams: Upstreams,
     policy: Arc<Policy>,
 }
 
 impl Adapter {
     /// An adapter before the configured upstream.
-    pub(crate) fn new(config: &Config) -> Result<Self, upstream::SetupError> {
+    pub(crate) fn new(config: &Config) -> Result<Self, SetupError> {
         Ok(Self {
-            upstream: upstream::Client::new(&config.upstream, config.limits)?,
+            upstreams: Upstreams::new(config)?,
             policy: Arc::new(config.policy.clone()),
         })
     }
 
     /// What has to run beside the calls, for ever.
     pub(crate) fn upkeep(&self) -> impl Future<Output = Infallible> + Send + use<> {
-        self.upstream.expire_idle()
+        self.upstreams.clone().upkeep()
     }
 
-    /// Asks the upstream, and reads its whole answer.
+    /// Which upstreams answer, as that changes.
+    pub(crate) fn readiness(&self) -> watch::Receiver<Readiness> {
+        self.upstreams.readiness()
+    }
+
+    /// What each upstream answers now, a line each.
+    pub(crate) async fn describe(&self) -> Vec<String> {
+        self.upstreams.describe().await
+    }
+
+    /// The upstream of a request, which gets the model's real name.
+    async fn choose(&self, call: &Call, request: &mut impl Named) -> Result<Chosen, Error> {
+        Ok(self.upstreams.choose(call.wanted(), request).await?)
+    }
+
+    /// Asks the upstream of a request, and reads its whole answer.
     async fn post(
         &self,
         call: &Call,
         route: Route,
-        request: impl Serialize,
+        mut request: impl Named + Serialize,
     ) -> Result<Answer, Error> {
-        let answer = self.upstream.post(route, request, &call.headers).await;
-        Ok(answer?)
+        let upstream = self.choose(call, &mut request).await?;
+        Ok(upstream.post(route, request, &call.headers).await?)
     }
 }
 

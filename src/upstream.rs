@@ -4,20 +4,33 @@
 
 mod answer;
 mod attempt;
+mod balance;
 mod body;
+mod budget;
+mod chosen;
 mod client;
 mod connection;
 mod connector;
 mod error;
 mod events;
+mod group;
+mod in_flight;
 mod known;
 mod pool;
+mod replica;
 mod route;
+mod set;
 mod transport;
+mod upkeep;
+mod wanted;
 
 pub(crate) use answer::Answer;
-pub(crate) use client::{Client, SetupError};
+pub(crate) use chosen::Chosen;
+pub(crate) use client::SetupError;
 pub(crate) use error::{Error, Refusal};
 pub(crate) use events::Events;
+pub(crate) use replica::Replica;
 pub(crate) use route::Route;
+pub(crate) use set::{Readiness, Upstreams};
 pub(crate) use transport::Headers;
+pub(crate) use wanted::{Unroutable, Wanted};

@@ -8,7 +8,7 @@ use clap::{
 use secrecy::SecretString;
 
 use super::{
-    Limits, Log, Policy, Server, dotenv,
+    Limits, Log, Policy, Server, dotenv, file,
     server::{SERVING, SIZE_LIMITS},
     value::{MESSAGE, OrOff, address, bytes, duration, or_off},
 };
@@ -39,6 +39,10 @@ pub struct Args {
     #[arg(long, value_name = "ADDRESS", default_value = "off")]
     #[arg(value_parser = or_off(address), help_heading = SERVING)]
     pub(super) admin_listen: OrOff<SocketAddr>,
+    /// Configuration file in TOML, with one or several upstreams; docs/UPSTREAMS.md shows it.
+    #[arg(long, value_name = "FILE", conflicts_with = "upstream")]
+    #[arg(help_heading = UPSTREAM)]
+    pub(super) config: Option<path::PathBuf>,
     /// Base URL of the vLLM, as the OpenAI SDK takes it.
     #[arg(long, value_name = "URL", default_value = "http://localhost:8000/v1")]
     #[arg(help_heading = UPSTREAM)]
@@ -57,6 +61,10 @@ pub struct Args {
     #[arg(long, value_name = "DURATION", default_value = "3s")]
     #[arg(value_parser = duration, help_heading = UPSTREAM)]
     pub(super) upstream_idle_timeout: Duration,
+    /// Time between two questions to a replica's `/health`, or `off`.
+    #[arg(long, value_name = "DURATION", default_value = "5s")]
+    #[arg(value_parser = or_off(duration), help_heading = UPSTREAM)]
+    pub(super) probe_interval: OrOff<Duration>,
 
     /// Keys that `extra_body_json` may carry. `*` is refused, and a key that has a field of its own stays refused in
     /// requests that have that field.
@@ -95,6 +103,12 @@ pub struct Args {
 pub enum Command {
     /// Serve in front of a simulated vLLM inside this process, which needs no GPU. `--upstream` is not used.
     Demo,
+    /// Check the configuration, print what each upstream answers, and exit: with 0, or with 64 where there are faults.
+    Check {
+        /// Ask no upstream.
+        #[arg(long)]
+        offline: bool,
+    },
 }
 
 // === impl Args ===
@@ -116,12 +130,38 @@ impl Args {
         dotenv::load(&file).map_err(fault)?;
         let matches = command().try_get_matches_from(arguments)?;
         let mut args = Self::from_arg_matches(&matches)?;
+        let is_typed = |flag: &str| {
+            matches
+                .value_source(flag)
+                .is_some_and(|it| it != ValueSource::DefaultValue)
+        };
+        if let Some(path) = args.config.clone() {
+            let path = path::absolute(path).map_err(|error| fault(error.to_string()))?;
+            args.take_scalars(file::read(&path).map_err(fault)?, is_typed)?;
+            args.config = Some(path);
+        }
         args.api_key_source = match matches.value_source("api_key") {
             Some(ValueSource::CommandLine) => "--upstream-api-key".to_owned(),
             _ if in_environment => API_KEY.to_owned(),
             _ => file.display().to_string(),
         };
         Ok(args)
+    }
+
+    /// Takes the file's scalars where neither a flag nor a variable gives them.
+    fn take_scalars(
+        &mut self,
+        file: file::File,
+        is_typed: impl Fn(&str) -> bool,
+    ) -> Result<(), clap::Error> {
+        if let Some(text) = file.listen.filter(|_| !is_typed("listen")) {
+            let fault = |fault| Self::command().error(ErrorKind::InvalidValue, fault);
+            self.listen = address(&text).map_err(|it| fault(format!("listen = {text:?}: {it}")))?;
+        }
+        if file.default_model.is_some() && !is_typed("default_model") {
+            self.policy.default_model = file.default_model;
+        }
+        Ok(())
     }
 }
 

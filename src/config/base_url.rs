@@ -17,7 +17,9 @@ const ROUTES: [&str; 7] = [
 pub(super) fn read(text: &str) -> Result<Url, String> {
     let fault = |why: &str| format!("not a base URL, as http://localhost:8000/v1: {why}");
     if text.contains(',') {
-        return Err(fault("give one URL, several upstreams are not supported"));
+        return Err(fault(
+            "give one URL; several upstreams need a file (--config)",
+        ));
     }
     let mut url = Url::parse(text).map_err(|error| fault(&error.to_string()))?;
     if !matches!(url.scheme(), "http" | "https") || !url.has_host() {

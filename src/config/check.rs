@@ -6,7 +6,7 @@ use secrecy::{ExposeSecret, SecretString};
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 use url::Host;
 
-use super::{Args, Config, Server, Upstream, base_url};
+use super::{Args, Config, Server, Source, Upstream, UpstreamTls, Upstreams, base_url};
 
 /// All faults of a configuration, one per line.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -107,6 +107,7 @@ impl Config {
         faults.keep("log", filter(&args.log.filter));
         faults.0.extend(contradictions(&args.server));
         faults.0.extend(args.server.tls.contradictions());
+        let upstreams = args.config.and_then(|path| faults.upstreams(Source(path)));
         match base_url {
             Some(base_url) if faults.0.is_empty() => Ok(Self {
                 listen: args.listen,
@@ -123,7 +124,11 @@ impl Config {
                     idle_timeout: args.upstream_idle_timeout,
                     max_event_bytes: args.max_event_bytes,
                     max_body_bytes: args.max_body_bytes,
+                    probe_interval: args.probe_interval,
+                    tls: UpstreamTls::default(),
+                    address: None,
                 },
+                upstreams,
                 limits: args.limits,
                 policy,
                 log: args.log,
@@ -140,6 +145,15 @@ impl Faults {
     fn keep<T>(&mut self, flag: &str, value: Result<T, String>) -> Option<T> {
         let kept = value.map_err(|fault| self.0.push(format!("--{flag}: {fault}")));
         kept.ok()
+    }
+
+    /// Keeps what the file says, or its faults.
+    fn upstreams(&mut self, source: Source) -> Option<(Upstreams, Source)> {
+        match source.read() {
+            Ok(upstreams) => return Some((upstreams, source)),
+            Err(Self(more)) => self.0.extend(more),
+        }
+        None
     }
 
     /// Keeps the names of a list, without spaces around them and without empty ones, and the faults of the others.

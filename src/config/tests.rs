@@ -178,7 +178,7 @@ fn a_base_url_is_taken_as_the_openai_sdk_takes_it() {
         "a:1,b:2",
         "http://user:canary@a,b/",
     ] {
-        check_fault(&["--upstream", text], "several upstreams are not supported");
+        check_fault(&["--upstream", text], "several upstreams need a file");
     }
     check_fault(&["--upstream=http://user:word@host/v1"], "OPENAI_API_KEY");
 }

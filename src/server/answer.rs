@@ -25,10 +25,6 @@ use crate::{
     },
 };
 
-/// Metadata that names an upstream, which is refused while there is one upstream.
-const UPSTREAM: &str = "adapter-upstream";
-const FOREIGN_UPSTREAM: [&str; 2] = ["adapter-upstream-url", "adapter-upstream-key"];
-
 /// What answers the calls of all connections.
 #[derive(Debug)]
 pub(super) struct Answers {
@@ -53,7 +49,7 @@ pub(super) async fn answer(
     let mut observer = Observer::new(call.clone());
     // gRPC's own services are not limited, and stay as they are: a probe may compare their few bytes.
     let is_own = !call.is_standard();
-    let admitted = check(&request, &call).and_then(|()| match is_own {
+    let admitted = check(&call).and_then(|()| match is_own {
         true => answers.admission.begin().map(Some),
         false => Ok(None),
     });
@@ -123,18 +119,11 @@ fn is_multi_thread() -> bool {
 }
 
 /// Refuses what can be refused by the request's head alone.
-fn check<B>(request: &Request<B>, call: &Call) -> Result<(), TransportError> {
-    if call.deadline.is_err() {
-        return Err(TransportError::MalformedTimeout);
+fn check(call: &Call) -> Result<(), TransportError> {
+    match call.deadline {
+        Ok(_) => Ok(()),
+        Err(_) => Err(TransportError::MalformedTimeout),
     }
-    let has = |name: &&str| request.headers().contains_key(*name);
-    if FOREIGN_UPSTREAM.iter().any(has) {
-        return Err(TransportError::ForeignUpstream);
-    }
-    if has(&UPSTREAM) {
-        return Err(TransportError::UnknownUpstream);
-    }
-    Ok(())
 }
 
 /// The answer that gRPC asks for where a request is not gRPC at all.

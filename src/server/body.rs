@@ -3,13 +3,13 @@
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     task::{Context, Poll, ready},
     time::Duration,
 };
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 use http_body::{Body as _, Frame};
 use hyper::body::Incoming;
 use tokio::{
@@ -220,6 +220,9 @@ impl Open {
     }
 }
 
+/// How many replicas were asked, where any was.
+const ATTEMPTS: HeaderName = HeaderName::from_static("adapter-attempts");
+
 /// The code of the status in headers or trailers, if there is one. One without details is given them.
 pub(super) fn completed(
     headers: &mut HeaderMap,
@@ -227,6 +230,10 @@ pub(super) fn completed(
     error: impl FnOnce(Code, String) -> TransportError,
 ) -> Option<Code> {
     let bare = Status::from_header_map(headers)?;
+    let n_attempts = call.headers.n_attempts.load(Ordering::Relaxed);
+    if n_attempts > 0 {
+        headers.insert(ATTEMPTS, n_attempts.into());
+    }
     if bare.code() == Code::Ok || headers.contains_key("grpc-status-details-bin") {
         return Some(bare.code());
     }

@@ -10,19 +10,25 @@ use tokio::sync::watch;
 use tokio_stream::Stream;
 use tonic::{Request, Response, Status};
 
-use crate::proto::health::{
-    HealthCheckRequest, HealthCheckResponse, HealthListRequest, HealthListResponse, health_server,
-};
 pub(super) use crate::proto::health::{
     health_check_response::ServingStatus, health_server::HealthServer,
 };
+use crate::{
+    proto::health::{
+        HealthCheckRequest, HealthCheckResponse, HealthListRequest, HealthListResponse,
+        health_server,
+    },
+    service::Readiness,
+};
 
 /// The health of the server as a whole, whose name is empty, and of its services, which is the same.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Health {
     pub(super) names: Vec<&'static str>,
     /// Watches end where nobody is left to change it.
     pub(super) status: watch::Receiver<ServingStatus>,
+    /// `upstream`, and `upstream/NAME` for each.
+    pub(super) upstreams: watch::Receiver<Readiness>,
 }
 
 type Watch = Pin<Box<dyn Stream<Item = Result<HealthCheckResponse, Status>> + Send>>;
@@ -30,8 +36,16 @@ type Watch = Pin<Box<dyn Stream<Item = Result<HealthCheckResponse, Status>> + Se
 // === impl Health ===
 
 impl Health {
-    fn knows(&self, name: &str) -> bool {
-        self.names.contains(&name)
+    /// `None` where there is no such name. An upstream is not served by a server that stops.
+    fn health(&self, name: &str) -> Option<ServingStatus> {
+        let status = *self.status.borrow();
+        if self.names.contains(&name) {
+            return Some(status);
+        }
+        match self.upstreams.borrow().get(name)? {
+            true => Some(status),
+            false => Some(ServingStatus::NotServing),
+        }
     }
 }
 
@@ -43,18 +57,21 @@ impl health_server::Health for Health {
         &self,
         request: Request<HealthCheckRequest>,
     ) -> Result<Response<HealthCheckResponse>, Status> {
-        if !self.knows(&request.get_ref().service) {
-            return Err(no_such_service());
-        }
-        Ok(Response::new(response(*self.status.borrow())))
+        let health = self.health(&request.get_ref().service);
+        let health = health.ok_or_else(no_such_service)?;
+        Ok(Response::new(response(health)))
     }
 
     async fn list(
         &self,
         _request: Request<HealthListRequest>,
     ) -> Result<Response<HealthListResponse>, Status> {
-        let status = response(*self.status.borrow());
-        let statuses = self.names.iter().map(|&name| (name.to_owned(), status));
+        let upstreams: Vec<_> = self.upstreams.borrow().keys().cloned().collect();
+        let names = self.names.iter().map(|&name| name.to_owned());
+        let statuses = names.chain(upstreams).filter_map(|name| {
+            let health = self.health(&name)?;
+            Some((name, response(health)))
+        });
         Ok(Response::new(HealthListResponse {
             statuses: statuses.collect(),
         }))
@@ -62,18 +79,22 @@ impl health_server::Health for Health {
 
     /// The health now and after each change, or once that there is no such service; then it stays open.
     async fn watch(&self, request: Request<HealthCheckRequest>) -> Result<Response<Watch>, Status> {
-        let is_known = self.knows(&request.get_ref().service);
-        let mut status = self.status.clone();
+        let name = request.into_inner().service;
+        let mut health = self.clone();
         Ok(Response::new(Box::pin(stream! {
-            if !is_known {
-                yield Ok(response(ServingStatus::ServiceUnknown));
-            }
+            let mut last = None;
             loop {
-                let now = *status.borrow_and_update();
-                if is_known {
+                health.status.borrow_and_update();
+                health.upstreams.borrow_and_update();
+                let now = health.health(&name).unwrap_or(ServingStatus::ServiceUnknown);
+                if last.replace(now) != Some(now) {
                     yield Ok(response(now));
                 }
-                if status.changed().await.is_err() {
+                let changed = tokio::select! {
+                    changed = health.status.changed() => changed,
+                    changed = health.upstreams.changed() => changed,
+                };
+                if changed.is_err() {
                     return;
                 }
             }

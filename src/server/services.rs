@@ -21,7 +21,7 @@ use crate::{
         tokenization_service_server::TokenizationServiceServer,
         transcription_service_server::TranscriptionServiceServer,
     },
-    service::Adapter,
+    service::{Adapter, Readiness},
 };
 
 /// The services of the contract, by method path, with their health.
@@ -55,7 +55,10 @@ pub(super) fn services(
         .add(limited!(RankingServiceServer))
         .add(limited!(TokenizationServiceServer))
         .add(limited!(TranscriptionServiceServer));
-    Ok((services.finish(server.reflection)?, upkeep))
+    Ok((
+        services.finish(server.reflection, adapter.readiness())?,
+        upkeep,
+    ))
 }
 
 // === impl Services ===
@@ -74,11 +77,16 @@ impl Services {
     }
 
     /// Adds what every gRPC server offers: health, and reflection where it is wanted.
-    pub(super) fn finish(mut self, has_reflection: bool) -> Result<Self, Error> {
+    pub(super) fn finish(
+        mut self,
+        has_reflection: bool,
+        upstreams: watch::Receiver<Readiness>,
+    ) -> Result<Self, Error> {
         let health = Health {
             // Without a name, the server as a whole.
             names: [&[""], &self.names[..]].concat(),
             status: self.health.subscribe(),
+            upstreams,
         };
         self.routes = self.routes.add_service(HealthServer::new(health));
         if has_reflection {

@@ -141,7 +141,10 @@ async fn serve(change: impl FnOnce(&mut config::Server)) -> Served {
     let scripted = Scripted { dropped: dropping };
     let service =
         GenerationServiceServer::new(scripted).max_encoding_message_size(config.max_response_bytes);
-    let services = Services::default().add(service).finish(false).unwrap();
+    let services = Services::default()
+        .add(service)
+        .finish(false, tokio::sync::watch::channel(Default::default()).1)
+        .unwrap();
     let mut task = JoinSet::new();
     let answers = Answers {
         routes: services.routes.clone(),

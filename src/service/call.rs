@@ -18,7 +18,10 @@ use super::{
     deadline::{Deadline, Ending, MalformedTimeout},
     request_id::{REQUEST_ID, accept_or_make},
 };
-use crate::{translate::Fields, upstream::Headers};
+use crate::{
+    translate::Fields,
+    upstream::{Headers, Wanted},
+};
 
 /// W3C trace context, which is sent on as it came.
 const TRACE: [HeaderName; 2] = [
@@ -45,6 +48,8 @@ pub(crate) struct State {
     pub(crate) deadline: Result<Option<Deadline>, MalformedTimeout>,
     /// What goes to the upstream beside the request's body.
     pub(crate) headers: Headers,
+    /// What its metadata says about the upstream; nearly always nothing.
+    wanted: Option<Box<Wanted>>,
     model: OnceLock<String>,
     fields: OnceLock<Fields>,
     pub(super) failure: OnceLock<Failure>,
@@ -83,10 +88,11 @@ impl Call {
             method: head.uri.path().into(),
             begun: Instant::now(),
             deadline: Deadline::of(&head.headers, max_duration),
-            headers: Headers {
-                request_id: accept_or_make(head.headers.get(REQUEST_ID)),
-                trace: trace(&head.headers),
-            },
+            headers: Headers::new(
+                accept_or_make(head.headers.get(REQUEST_ID)),
+                trace(&head.headers),
+            ),
+            wanted: Wanted::of(&head.headers),
             model: OnceLock::new(),
             fields: OnceLock::new(),
             failure: OnceLock::new(),
@@ -126,6 +132,10 @@ impl State {
     /// The fields of the request, which an error of the upstream is about.
     pub(crate) fn fields(&self) -> Fields {
         self.fields.get().copied().unwrap_or_default()
+    }
+
+    pub(crate) fn wanted(&self) -> Option<&Wanted> {
+        self.wanted.as_deref()
     }
 
     pub(crate) fn set_model(&self, model: &str) {

@@ -49,8 +49,9 @@ impl Adapter {
         mut request: EmbeddingRequest,
         call: &Call,
     ) -> Result<Answer, Error> {
-        embedding::fit(&mut request, self.upstream.version().await).map_err(Error::TooOld)?;
-        self.post(call, route, request).await
+        let upstream = self.choose(call, &mut request).await?;
+        embedding::fit(&mut request, upstream.version().await).map_err(Error::TooOld)?;
+        Ok(upstream.post(route, request, &call.headers).await?)
     }
 
     /// Asks for vectors in base64, and once more for JSON numbers where the model gives no others (models that embed
@@ -60,25 +61,27 @@ impl Adapter {
         mut request: EmbeddingRequest,
         call: &Call,
     ) -> Result<Answer, Error> {
-        embedding::fit(&mut request, self.upstream.version().await).map_err(Error::TooOld)?;
-        match self.post(call, Route::EMBEDDINGS, &request).await {
+        let upstream = self.choose(call, &mut request).await?;
+        embedding::fit(&mut request, upstream.version().await).map_err(Error::TooOld)?;
+        let (route, headers) = (Route::EMBEDDINGS, &call.headers);
+        match upstream.post(route, &mut request, headers).await {
             Err(error) if is_about_encoding(&error) => {
                 request.encoding_format = Some(EncodingFormat::Float);
                 request.endianness = None;
-                self.post(call, Route::EMBEDDINGS, request).await
+                self.post(call, route, request).await
             }
-            answer => answer,
+            answer => Ok(answer?),
         }
     }
 }
 
 /// Whether the upstream refused the encoding, before it ran anything.
-fn is_about_encoding(error: &Error) -> bool {
-    let Error::Upstream(upstream::Error::Refused(Refusal {
+fn is_about_encoding(error: &upstream::Error) -> bool {
+    let upstream::Error::Refused(Refusal {
         status: 400 | 422,
         body: ErrorBody::Engine(error),
         ..
-    })) = error
+    }) = error
     else {
         return false;
     };

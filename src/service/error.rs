@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use tonic::{
     Code::{
-        DeadlineExceeded, FailedPrecondition, Internal, InvalidArgument, ResourceExhausted,
-        Unavailable,
+        DeadlineExceeded, FailedPrecondition, Internal, InvalidArgument, NotFound,
+        PermissionDenied, ResourceExhausted, Unavailable,
     },
     Status,
 };
@@ -19,9 +19,9 @@ use super::call::Call;
 use crate::{
     telemetry::Chain,
     translate::{InvalidAnswer, InvalidRequest, Needs},
-    upstream,
+    upstream::{self, Unroutable},
 };
-use report::Report;
+use report::{Report, Retry};
 
 /// A request lost after this long may have used the engine, so it must not be repeated automatically.
 const WORK: Duration = Duration::from_millis(500);
@@ -41,6 +41,9 @@ pub(crate) enum Error {
     /// The upstream lists no such model.
     #[error("no such model")]
     UnknownModel,
+    /// The call has no upstream.
+    #[error(transparent)]
+    Unroutable(#[from] Unroutable),
     /// The upstream could not be asked, or did not answer as it should.
     #[error(transparent)]
     Upstream(#[from] upstream::Error),
@@ -79,6 +82,7 @@ impl Error {
                 Report::new(code, reason, text)
             }
             Self::UnknownModel => refusal::no_model(call),
+            Self::Unroutable(error) => unroutable_report(error, call),
             Self::Upstream(error) => upstream_report(error, call),
             Self::InvalidAnswer(InvalidAnswer::Aborted) => {
                 let text = "the upstream aborted the generation";
@@ -94,6 +98,26 @@ impl Error {
             Self::InvalidAnswer(InvalidAnswer::Malformed(_)) => protocol(),
         }
     }
+}
+
+fn unroutable_report(error: &Unroutable, call: &Call) -> Report {
+    let report = |code, reason| Report::new(code, reason, error);
+    let (field, description) = match error {
+        Unroutable::ForeignUrl => return report(PermissionDenied, "BASE_URL_NOT_ALLOWED"),
+        Unroutable::UnknownUpstream => return report(NotFound, "UPSTREAM_NOT_FOUND"),
+        Unroutable::UnknownModel => return refusal::no_model(call),
+        Unroutable::Overloaded => {
+            let mut report = report(ResourceExhausted, "OVERLOADED");
+            report.retry = Retry::After(refusal::about_a_second(call.id()));
+            return report;
+        }
+        Unroutable::NoModel(_) => ("model", error.to_string()),
+        Unroutable::Session => ("adapter-session", error.to_string()),
+        Unroutable::Key => ("adapter-upstream-key", error.to_string()),
+    };
+    let mut report = report(InvalidArgument, "INVALID_REQUEST");
+    report.violations.push((field.to_owned(), description));
+    report
 }
 
 fn upstream_report(error: &upstream::Error, call: &Call) -> Report {

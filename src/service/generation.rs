@@ -19,7 +19,7 @@ use crate::{
         Mode, Needs,
         generation::{self, StreamTranslator, Translated},
     },
-    upstream::{self, Route},
+    upstream::{self, Chosen, Replica, Route},
 };
 
 #[tonic::async_trait]
@@ -28,11 +28,13 @@ impl GenerationService for Adapter {
 
     async fn generate(&self, request: Request<GenerateRequest>) -> Reply<GenerateResponse> {
         unary(request, |call, message| async move {
-            let translated = self.translate(message, Mode::Unary, &call)?;
-            self.check_version(translated.needs).await?;
-            let route = route(&translated.request);
-            let answer = self.post(&call, route, translated.request).await;
-            let answer = self.explained(answer).await?;
+            let mut translated = self.translate(message, Mode::Unary, &call)?;
+            let upstream = self.choose(&call, &mut translated.request).await?;
+            check_version(&upstream, translated.needs).await?;
+            let (route, request) = (route(&translated.request), translated.request);
+            let replica = upstream.replica();
+            let answer = upstream.post(route, request, &call.headers).await;
+            let answer = explained(answer, &replica).await?;
             let (response, asked) = (answer.read()?, &translated.asked);
             Ok(generation::response(response, answer.text(), asked)?)
         })
@@ -44,12 +46,13 @@ impl GenerationService for Adapter {
         request: Request<GenerateRequest>,
     ) -> Reply<Self::StreamGenerateStream> {
         streamed(request, |call, message| async move {
-            let translated = self.translate(message, Mode::Stream, &call)?;
-            self.check_version(translated.needs).await?;
-            let (upstream, headers) = (&self.upstream, &call.headers);
-            let route = route(&translated.request);
-            let events = upstream.stream(route, translated.request, headers).await;
-            let events = self.explained(events.map_err(Error::from)).await?;
+            let mut translated = self.translate(message, Mode::Stream, &call)?;
+            let upstream = self.choose(&call, &mut translated.request).await?;
+            check_version(&upstream, translated.needs).await?;
+            let (route, request) = (route(&translated.request), translated.request);
+            let replica = upstream.replica();
+            let events = upstream.stream(route, request, &call.headers).await;
+            let events = explained(events, &replica).await?;
             let request_id = call.id().to_owned();
             Ok((events, StreamTranslator::new(translated.asked, request_id)))
         })
@@ -69,32 +72,35 @@ impl Adapter {
         call.set_fields(translated.fields);
         Ok(translated)
     }
+}
 
-    /// Tells an upstream whose model does not generate from one that is set up wrongly: the router of both lacks the route.
-    async fn explained<T>(&self, answered: Result<T, Error>) -> Result<T, Error> {
-        let Err(Error::Upstream(upstream::Error::Refused(refusal))) = &answered else {
-            return answered;
-        };
-        if refusal.status != 404 || refusal.body != ErrorBody::Router {
-            return answered;
-        }
-        let routes = self.upstream.routes().await;
+/// Tells an upstream whose model does not generate from one that is set up wrongly: the router of both lacks the route.
+async fn explained<T>(answered: Result<T, upstream::Error>, replica: &Replica) -> Result<T, Error> {
+    let error = match answered {
+        Ok(answer) => return Ok(answer),
+        Err(error) => error,
+    };
+    if let upstream::Error::Refused(refusal) = &error
+        && refusal.status == 404
+        && refusal.body == ErrorBody::Router
+    {
+        let routes = replica.routes().await;
         let has = |route| routes.contains(&route);
         // These stand below the base URL too, so that it is right.
         let has_others = has(Route::EMBEDDINGS) || has(Route::TRANSCRIPTIONS);
-        match has_others && !has(Route::CHAT_COMPLETIONS) {
-            true => Err(Error::Unsupported),
-            false => answered,
+        if has_others && !has(Route::CHAT_COMPLETIONS) {
+            return Err(Error::Unsupported);
         }
     }
+    Err(error.into())
+}
 
-    /// Refuses what the upstream would silently ignore.
-    async fn check_version(&self, needs: Option<Needs>) -> Result<(), Error> {
-        let Some(needs) = needs else { return Ok(()) };
-        match self.upstream.version().await {
-            Some(version) if version < needs.version => Err(Error::TooOld(needs)),
-            _ => Ok(()),
-        }
+/// Refuses what the upstream would silently ignore.
+async fn check_version(upstream: &Chosen, needs: Option<Needs>) -> Result<(), Error> {
+    let Some(needs) = needs else { return Ok(()) };
+    match upstream.version().await {
+        Some(version) if version < needs.version => Err(Error::TooOld(needs)),
+        _ => Ok(()),
     }
 }
 

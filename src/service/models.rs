@@ -4,9 +4,8 @@ use tonic::Request;
 
 use super::{Adapter, Reply, call::Call, error::Error, unary};
 use crate::{
-    openai::model::ModelList,
     proto::{
-        GetModelRequest, GetModelResponse, ListModelsRequest, ListModelsResponse,
+        GetModelRequest, GetModelResponse, ListModelsRequest, ListModelsResponse, Model,
         classification_service_server::SERVICE_NAME as CLASSIFICATION,
         embedding_service_server::SERVICE_NAME as EMBEDDING,
         generation_service_server::SERVICE_NAME as GENERATION, model_service_server::ModelService,
@@ -18,15 +17,15 @@ use crate::{
         Fields,
         models::{self, Server},
     },
-    upstream::Route,
+    upstream::{Chosen, Route},
 };
 
 #[tonic::async_trait]
 impl ModelService for Adapter {
     async fn list_models(&self, request: Request<ListModelsRequest>) -> Reply<ListModelsResponse> {
         unary(request, |call, ListModelsRequest {}| async move {
-            let (list, server) = self.models(&call).await?;
-            let models = models::models(list, &server);
+            let mut models = self.models(&call).await?;
+            models.sort_by(|one, other| one.id.cmp(&other.id));
             Ok(ListModelsResponse { models })
         })
         .await
@@ -37,8 +36,8 @@ impl ModelService for Adapter {
             call.set_model(&model);
             let default = self.policy.default_model.as_deref().unwrap_or_default();
             let id = if model.is_empty() { default } else { &model };
-            let (list, server) = self.models(&call).await?;
-            let model = models::find(list, id, &server).ok_or(Error::UnknownModel)?;
+            let model = models::find(self.models(&call).await?, id);
+            let model = model.ok_or(Error::UnknownModel)?;
             Ok(GetModelResponse { model: Some(model) })
         })
         .await
@@ -46,17 +45,45 @@ impl ModelService for Adapter {
 }
 
 impl Adapter {
-    /// What the upstream lists, and what it is.
-    async fn models(&self, call: &Call) -> Result<(ModelList, Server), Error> {
+    /// What all upstreams list; those that cannot be asked are left out, unless that is all of them.
+    async fn models(&self, call: &Call) -> Result<Vec<Model>, Error> {
         call.set_fields(Fields::MODELS);
-        let answer = self.upstream.get(Route::MODELS, &call.headers).await?;
-        let list = answer.read()?;
-        let server = Server {
-            version: self.upstream.version().await,
-            services: services(&self.upstream.routes().await),
-        };
-        Ok((list, server))
+        let (mut models, mut failed, mut n_asked) = (Vec::new(), None, 0);
+        for upstream in self.upstreams.choose_all(call.wanted())? {
+            match listed(&upstream, call).await {
+                Ok(more) => {
+                    models.extend(more);
+                    n_asked += 1;
+                }
+                Err(error) => {
+                    let upstream = upstream.name();
+                    tracing::warn!(upstream, %error, "an upstream does not list its models");
+                    failed.get_or_insert(error);
+                }
+            }
+        }
+        match failed {
+            Some(error) if n_asked == 0 => Err(error),
+            _ => Ok(models),
+        }
     }
+}
+
+/// What an upstream lists, and what it is.
+async fn listed(upstream: &Chosen, call: &Call) -> Result<Vec<Model>, Error> {
+    let answer = upstream.get(Route::MODELS, &call.headers).await?;
+    let list = answer.read()?;
+    let server = Server {
+        name: upstream.name().to_owned(),
+        version: upstream.version().await,
+        services: services(&upstream.routes().await),
+    };
+    let mut models = models::models(list, &server);
+    models.retain(|model| upstream.offers(&model.id));
+    for model in &mut models {
+        model.aliases = upstream.aliases(&model.id);
+    }
+    Ok(models)
 }
 
 /// Full names of the services that stand before those routes; none where the routes do not show it.

@@ -76,8 +76,9 @@ impl Adapter {
         call: &Call,
     ) -> Result<Answer, Error> {
         about(call, &message);
-        let form = transcription::form(message, task, Mode::Unary, &self.policy)?;
-        let answer = self.upstream.post_form(route(task), form, &call.headers);
+        let mut form = transcription::form(message, task, Mode::Unary, &self.policy)?;
+        let upstream = self.choose(call, &mut form).await?;
+        let answer = upstream.post_form(route(task), form, &call.headers);
         Ok(answer.await?)
     }
 
@@ -89,8 +90,9 @@ impl Adapter {
         call: &Call,
     ) -> Result<Events, Error> {
         about(call, &message);
-        let form = transcription::form(message, task, Mode::Stream, &self.policy)?;
-        let events = self.upstream.stream_form(route(task), form, &call.headers);
+        let mut form = transcription::form(message, task, Mode::Stream, &self.policy)?;
+        let upstream = self.choose(call, &mut form).await?;
+        let events = upstream.stream_form(route(task), form, &call.headers);
         Ok(events.await?)
     }
 }

@@ -12,25 +12,26 @@ use crate::{
 /// What an upstream serves beside its models.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Server {
+    /// Its name in the configuration.
+    pub(crate) name: String,
     /// Its release; `None` where it does not report one.
     pub(crate) version: Option<Version>,
     /// Full names of the services that it has routes for; empty where that is unknown.
     pub(crate) services: Vec<&'static str>,
 }
 
-/// The models, in the order of their ids.
+/// The models, in the order in which vLLM lists them.
 pub(crate) fn models(list: ModelList, server: &Server) -> Vec<proto::Model> {
     let cards = list.data.into_iter();
-    let mut models: Vec<_> = cards.map(|card| model(card, server)).collect();
-    models.sort_by(|one, other| one.id.cmp(&other.id));
-    models
+    cards.map(|card| model(card, server)).collect()
 }
 
-/// The model of that id, or the default one where it is empty: the one that vLLM lists first.
-pub(crate) fn find(list: ModelList, id: &str, server: &Server) -> Option<proto::Model> {
-    let mut cards = list.data.into_iter();
-    let card = cards.find(|card| id.is_empty() || card.id == id)?;
-    Some(model(card, server))
+/// The model of that id or alias, or the default one where it is empty: the one that vLLM lists first.
+pub(crate) fn find(models: Vec<proto::Model>, id: &str) -> Option<proto::Model> {
+    let is_it = |model: &proto::Model| {
+        id.is_empty() || model.id == id || model.aliases.iter().any(|alias| alias == id)
+    };
+    models.into_iter().find(is_it)
 }
 
 fn model(card: ModelCard, server: &Server) -> proto::Model {
@@ -46,6 +47,8 @@ fn model(card: ModelCard, server: &Server) -> proto::Model {
             .map(|version| version.to_string())
             .unwrap_or_default(),
         services: server.services.iter().map(ToString::to_string).collect(),
+        upstream: server.name.clone(),
+        aliases: Vec::new(),
     }
 }
 
@@ -68,6 +71,7 @@ mod tests {
 
     fn server() -> Server {
         Server {
+            name: "u".to_owned(),
             version: Some(Version::new(0, 33, 0)),
             services: vec!["s"],
         }
@@ -75,7 +79,7 @@ mod tests {
 
     #[test]
     fn every_field_is_told_but_paths() {
-        let [a, z] = models(list(), &server()).try_into().unwrap();
+        let [z, a] = models(list(), &server()).try_into().unwrap();
         assert_eq!(
             z,
             proto::Model {
@@ -86,6 +90,7 @@ mod tests {
                 max_model_len: Some(2048),
                 upstream_version: "0.33.0".to_owned(),
                 services: vec!["s".to_owned()],
+                upstream: "u".to_owned(),
                 ..proto::Model::default()
             }
         );
@@ -96,7 +101,7 @@ mod tests {
     #[test]
     fn a_model_is_found_by_its_id_or_as_the_first() {
         for (id, expected) in [("", Some("z")), ("a", Some("a")), ("b", None)] {
-            let found = find(list(), id, &Server::default());
+            let found = find(models(list(), &Server::default()), id);
             assert_eq!(found.map(|model| model.id).as_deref(), expected, "{id}");
         }
     }

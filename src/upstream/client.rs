@@ -1,9 +1,9 @@
-//! The client of one vLLM.
+//! The client of one replica.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use http::{HeaderValue, StatusCode};
-use serde::Serialize;
+use bytes::Bytes;
+use http::StatusCode;
 
 use super::{
     answer::{self, Answer},
@@ -16,6 +16,7 @@ use super::{
 use crate::{
     config,
     openai::{
+        model::ModelList,
         transcription::TranscriptionForm,
         version::{Version, VersionResponse},
     },
@@ -26,9 +27,6 @@ const INQUIRY_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// `/version` is some 20 bytes.
 const MAX_VERSION_BYTES: usize = 1024;
-
-/// The id of requests that belong to no call.
-const OWN_ID: HeaderValue = HeaderValue::from_static("vllm-grpc-adapter");
 
 /// One vLLM. Clones share their connections.
 #[derive(Clone, Debug)]
@@ -64,14 +62,14 @@ impl Client {
     }
 
     /// Sends JSON, and reads the whole answer.
-    pub(crate) fn post(
+    pub(crate) async fn post(
         &self,
         route: Route,
-        body: impl Serialize,
+        json: Bytes,
         headers: &Headers,
-    ) -> impl Future<Output = Result<Answer, Error>> {
-        let answered = self.transport.post_json(route, body, headers);
-        whole(answered, self.max_body_bytes)
+    ) -> Result<Answer, Error> {
+        let answered = self.transport.post_json(route, json, headers);
+        whole(answered, self.max_body_bytes).await
     }
 
     /// Sends a form, and reads the whole answer.
@@ -92,13 +90,14 @@ impl Client {
     }
 
     /// Sends JSON, and waits for the first event of the streamed answer.
-    pub(crate) fn stream(
+    pub(crate) async fn stream(
         &self,
         route: Route,
-        body: impl Serialize,
+        json: Bytes,
         headers: &Headers,
-    ) -> impl Future<Output = Result<Events, Error>> {
-        self.first_event(self.transport.post_json(route, body, headers))
+    ) -> Result<Events, Error> {
+        self.first_event(self.transport.post_json(route, json, headers))
+            .await
     }
 
     /// Sends a form, and waits for the first event of the streamed answer.
@@ -112,10 +111,29 @@ impl Client {
             .await
     }
 
+    /// The status of `/health`.
+    pub(super) async fn health(&self) -> Result<StatusCode, Error> {
+        let headers = Headers::own();
+        let asked = self.transport.get(Route::HEALTH, &headers);
+        let asked = tokio::time::timeout(INQUIRY_TIMEOUT, asked).await;
+        let (response, _attempt) = asked.map_err(|elapsed| Error::Connect(elapsed.into()))??;
+        Ok(response.status())
+    }
+
+    /// The ids of its models, as `/v1/models` lists them.
+    pub(super) async fn models(&self) -> Result<Vec<String>, Error> {
+        let headers = Headers::own();
+        let asked = self.get(Route::MODELS, &headers);
+        let asked = tokio::time::timeout(INQUIRY_TIMEOUT, asked).await;
+        let answer = asked.map_err(|elapsed| Error::Connect(elapsed.into()))??;
+        let list = answer.read::<ModelList>()?;
+        Ok(list.data.into_iter().map(|card| card.id).collect())
+    }
+
     /// The upstream's release; `None` where it gives none.
     pub(crate) async fn version(&self) -> Option<Version> {
         let ask = async {
-            let headers = own();
+            let headers = Headers::own();
             let answered = self.transport.get(Route::VERSION, &headers);
             let answer = whole(answered, MAX_VERSION_BYTES).await?;
             Ok(Version::parse(&answer.read::<VersionResponse>()?.version))
@@ -129,7 +147,7 @@ impl Client {
             let mut routes = Vec::new();
             for route in Route::TELLING {
                 // Each is for POST alone, so that asking costs nothing.
-                let (response, _attempt) = self.transport.get(route, &own()).await?;
+                let (response, _attempt) = self.transport.get(route, &Headers::own()).await?;
                 let status = response.status();
                 let _body = answer::error_body(response).await;
                 match status {
@@ -143,9 +161,9 @@ impl Client {
         self.routes.get(Box::pin(or_nothing(ask))).await
     }
 
-    /// Closes connections that have been idle for too long; runs as long as the client is used.
-    pub(crate) fn expire_idle(&self) -> impl Future<Output = Infallible> + Send + use<> {
-        self.transport.pool.clone().expire()
+    /// Closes connections that have been idle for too long.
+    pub(super) fn expire_idle(&self) {
+        self.transport.pool.expire();
     }
 
     async fn first_event(
@@ -180,13 +198,6 @@ async fn whole(
     let (response, attempt) = answered.await?;
     let response = answer::successful(response).await?;
     Answer::receive(response, limit, &attempt).await
-}
-
-fn own() -> Headers {
-    Headers {
-        request_id: OWN_ID,
-        trace: Vec::new(),
-    }
 }
 
 /// The upstream's answer about itself, or the default where none comes in time.

@@ -1,14 +1,27 @@
 //! Opens sockets to the upstream, plain or with TLS.
 
-use std::time::Duration;
+use std::{
+    io, iter,
+    net::SocketAddr,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use hyper_rustls::HttpsConnector;
-use hyper_util::client::legacy::connect::{HttpConnector, dns::GaiResolver};
+use hyper_util::client::legacy::connect::{
+    HttpConnector,
+    dns::{GaiResolver, Name},
+};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
+use secrecy::ExposeSecret as _;
+use tower::Service;
 
 use super::error::BoxError;
+use crate::config;
 
 /// Opens sockets. It resolves the host for each, so that a name that moves is followed.
-pub(super) type Connector = HttpsConnector<HttpConnector>;
+pub(super) type Connector = HttpsConnector<HttpConnector<Resolver>>;
 
 /// Time until a silent upstream's host is probed, and between probes.
 pub(super) const TCP_KEEPALIVE: Duration = Duration::from_secs(15);
@@ -22,27 +35,74 @@ pub(super) const TCP_KEEPALIVE: Duration = Duration::from_secs(15);
 pub(super) const TCP_USER_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// TLS for all connections; the system's roots are read only where they are needed.
-pub(super) fn tls(is_https: bool) -> Result<rustls::ClientConfig, BoxError> {
+pub(super) fn tls(
+    is_https: bool,
+    files: &config::UpstreamTls,
+) -> Result<rustls::ClientConfig, BoxError> {
     let mut roots = rustls::RootCertStore::empty();
-    if is_https {
+    if let Some(ca) = &files.ca {
+        for certificate in CertificateDer::pem_slice_iter(ca) {
+            roots.add(certificate?)?;
+        }
+        if roots.is_empty() {
+            return Err("the file of `ca` has no certificate".into());
+        }
+    } else if is_https {
         let found = rustls_native_certs::load_native_certs();
         if roots.add_parsable_certificates(found.certs).0 == 0 {
             return Err("the system has no root certificates for https".into());
         }
     }
     let provider = rustls::crypto::ring::default_provider();
-    let mut tls = rustls::ClientConfig::builder_with_provider(provider.into())
+    let tls = rustls::ClientConfig::builder_with_provider(provider.into())
         .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+        .with_root_certificates(roots);
+    let mut tls = match (&files.cert, &files.key) {
+        (Some(cert), Some(key)) => {
+            let chain = CertificateDer::pem_slice_iter(cert).collect::<Result<_, _>>()?;
+            let key = PrivateKeyDer::from_pem_slice(key.expose_secret().as_bytes())?;
+            tls.with_client_auth_cert(chain, key)?
+        }
+        _ => tls.with_no_client_auth(),
+    };
     // A server that speaks HTTP/2 alone then refuses the handshake.
     tls.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(tls)
 }
 
 /// A connector that uses the URL alone, and no proxy of the environment.
-pub(super) fn connector(tls: rustls::ClientConfig) -> Connector {
-    HttpsConnector::from((http(GaiResolver::new()), tls))
+pub(super) fn connector(tls: rustls::ClientConfig, address: Option<SocketAddr>) -> Connector {
+    let system = GaiResolver::new();
+    HttpsConnector::from((http(Resolver { address, system }), tls))
+}
+
+/// Resolves every name to the one address, where there is one.
+#[derive(Clone, Debug)]
+pub(super) struct Resolver {
+    address: Option<SocketAddr>,
+    system: GaiResolver,
+}
+
+impl Service<Name> for Resolver {
+    type Response = Box<dyn Iterator<Item = SocketAddr> + Send>;
+    type Error = io::Error;
+    type Future = Pin<Box<dyn Future<Output = io::Result<Self::Response>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.system.poll_ready(cx)
+    }
+
+    fn call(&mut self, name: Name) -> Self::Future {
+        let address = self.address;
+        let mut system = self.system.clone();
+        Box::pin(async move {
+            let addresses: Self::Response = match address {
+                Some(address) => Box::new(iter::once(address)),
+                None => Box::new(system.call(name).await?),
+            };
+            Ok(addresses)
+        })
+    }
 }
 
 fn http<R>(resolver: R) -> HttpConnector<R> {

@@ -14,6 +14,7 @@ use super::{
     answer::{self, has_type},
     body::Body,
     error::Error,
+    in_flight::InFlight,
 };
 use crate::{
     openai::{chunk::Chunk, error::ErrorBody},
@@ -30,6 +31,8 @@ pub(crate) struct Events {
     body: Option<Body>,
     decoder: Decoder,
     silence: Silence,
+    /// The replica counts the request as long as the stream lives.
+    in_flight: Option<InFlight>,
 }
 
 /// Limits the time that the next event is waited for, by one timer for the whole stream.
@@ -64,7 +67,13 @@ impl Events {
             body: Some(body),
             decoder: Decoder::new(max_event_bytes),
             silence: Silence::default(),
+            in_flight: None,
         }
+    }
+
+    /// Keeps the count of the request for the stream's whole life.
+    pub(super) fn count(&mut self, in_flight: InFlight) {
+        self.in_flight = Some(in_flight);
     }
 
     /// Limits the time between two events from here on: vLLM sends the head before the prefill, which may be long.

@@ -2,7 +2,6 @@
 
 use std::{
     collections::VecDeque,
-    convert::Infallible,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -50,17 +49,14 @@ impl Pool {
         }
     }
 
-    /// Closes connections that have been idle for too long; never returns.
-    pub(super) async fn expire(self) -> Infallible {
-        loop {
-            tokio::time::sleep(self.max_idle_time).await;
-            let expired: Vec<_> = self.with(|idle| {
-                let is_old = |(since, _): &(Instant, _)| since.elapsed() >= self.max_idle_time;
-                let n_old = idle.partition_point(is_old);
-                idle.drain(..n_old).collect()
-            });
-            drop(expired);
-        }
+    /// Closes connections that have been idle for too long.
+    pub(super) fn expire(&self) {
+        let expired: Vec<_> = self.with(|idle| {
+            let is_old = |(since, _): &(Instant, _)| since.elapsed() >= self.max_idle_time;
+            let n_old = idle.partition_point(is_old);
+            idle.drain(..n_old).collect()
+        });
+        drop(expired);
     }
 
     /// No connection is polled or closed under the lock.
@@ -91,7 +87,8 @@ mod tests {
     async fn used(answer: &str, n_bytes: usize) -> (TcpStream, Connection) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let uri = format!("http://{}/", listener.local_addr().unwrap());
-        let connector = connector::connector(connector::tls(false).unwrap());
+        let tls = connector::tls(false, &crate::config::UpstreamTls::default()).unwrap();
+        let connector = connector::connector(tls, None);
         let opened = Connection::open(connector, uri.parse().unwrap()).await;
         let mut connection = opened.unwrap();
         let mut upstream = listener.accept().await.unwrap().0;

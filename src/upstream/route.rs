@@ -10,6 +10,7 @@ impl Route {
     pub(crate) const COMPLETIONS: Self = Self("completions");
     pub(crate) const DETOKENIZE: Self = Self("/detokenize");
     pub(crate) const EMBEDDINGS: Self = Self("embeddings");
+    pub(crate) const HEALTH: Self = Self("/health");
     pub(crate) const MODELS: Self = Self("models");
     pub(crate) const POOLING: Self = Self("/pooling");
     pub(crate) const RERANK: Self = Self("/rerank");
@@ -20,11 +21,13 @@ impl Route {
     pub(crate) const VERSION: Self = Self("/version");
 
     /// Those that JSON is posted to.
-    pub(super) const JSON: [Self; 7] = [
+    pub(super) const JSON: [Self; 9] = [
         Self::CHAT_COMPLETIONS,
+        Self::CLASSIFY,
         Self::COMPLETIONS,
         Self::DETOKENIZE,
         Self::EMBEDDINGS,
+        Self::POOLING,
         Self::RERANK,
         Self::SCORE,
         Self::TOKENIZE,

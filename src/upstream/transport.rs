@@ -1,6 +1,6 @@
 //! Sends requests to one vLLM: JSON over connections that are polled in place, forms and GETs by reqwest.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, sync::atomic::AtomicU32, time::Duration};
 
 use bytes::Bytes;
 use http::{
@@ -9,7 +9,6 @@ use http::{
 use http_body_util::Full;
 use reqwest::multipart::{Form, Part};
 use secrecy::ExposeSecret;
-use serde::Serialize;
 use tokio::time::Instant;
 use url::Url;
 
@@ -48,12 +47,32 @@ pub(super) struct Transport {
 }
 
 /// Headers of one call, beside those that every request has.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Headers {
     /// The call's id.
     pub(crate) request_id: HeaderValue,
     /// W3C trace context, passed on as it came.
     pub(crate) trace: Vec<(HeaderName, HeaderValue)>,
+    /// How many replicas were asked for this call.
+    pub(crate) n_attempts: AtomicU32,
+}
+
+impl Headers {
+    /// Those of a call with that id.
+    pub(crate) fn new(request_id: HeaderValue, trace: Vec<(HeaderName, HeaderValue)>) -> Self {
+        let n_attempts = AtomicU32::new(0);
+        Self {
+            request_id,
+            trace,
+            n_attempts,
+        }
+    }
+
+    /// Those of requests that belong to no call.
+    pub(super) fn own() -> Self {
+        let id = HeaderValue::from_static(env!("CARGO_PKG_NAME"));
+        Self::new(id, Vec::new())
+    }
 }
 
 /// The head of an answer, and the attempt that it must belong to.
@@ -62,7 +81,7 @@ pub(super) type Answered = (Response<Body>, Attempt);
 impl Transport {
     /// The transport to the configured upstream; nothing is connected yet.
     pub(super) fn new(upstream: &config::Upstream) -> Result<Self, BoxError> {
-        let tls = connector::tls(upstream.base_url.scheme() == "https")?;
+        let tls = connector::tls(upstream.base_url.scheme() == "https", &upstream.tls)?;
         let mut headers = HeaderMap::new();
         headers.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
         headers.insert(header::HOST, upstream.base_url.authority().try_into()?);
@@ -75,7 +94,7 @@ impl Transport {
         let paths: Result<_, InvalidUri> = Route::JSON.into_iter().map(path).collect();
         Ok(Self {
             paths: paths?,
-            connector: connector::connector(tls.clone()),
+            connector: connector::connector(tls.clone(), upstream.address),
             pool: Pool::new(upstream.idle_timeout),
             reqwest: reqwest(upstream, tls)?,
             base_url: upstream.base_url.clone(),
@@ -85,16 +104,15 @@ impl Transport {
         })
     }
 
-    /// Sends JSON, and waits for the head of the answer. The body is dropped before that, since a call may last long.
-    pub(super) fn post_json(
+    /// Sends JSON, and waits for the head of the answer.
+    pub(super) async fn post_json(
         &self,
         route: Route,
-        body: impl Serialize,
+        json: Bytes,
         headers: &Headers,
-    ) -> impl Future<Output = Result<Answered, Error>> {
-        let json = serde_json::to_vec(&body).map_err(|error| Error::from_json(&error));
+    ) -> Result<Answered, Error> {
         // Boxed, so that the futures of calls are not large.
-        async move { Box::pin(self.send(route, json?.into(), headers)).await }
+        Box::pin(self.send(route, json, headers)).await
     }
 
     /// Sends JSON by an idle connection or a new one.
@@ -212,6 +230,10 @@ fn reqwest(
         .pool_idle_timeout(upstream.idle_timeout)
         .tcp_keepalive(connector::TCP_KEEPALIVE)
         .tcp_keepalive_interval(connector::TCP_KEEPALIVE);
+    let builder = match (upstream.address, upstream.base_url.host_str()) {
+        (Some(address), Some(host)) => builder.resolve(host, address),
+        _ => builder,
+    };
     #[cfg(target_os = "linux")]
     let builder = builder.tcp_user_timeout(connector::TCP_USER_TIMEOUT);
     builder.build()

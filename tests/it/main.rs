@@ -28,6 +28,8 @@
 //! - `upstream_tls`: upstreams that are reached by TLS, and those that must not be.
 //! - `upstream_ends`: how an upstream's answer may end, and that only a whole one is OK.
 //! - `upstream_foreign`: answers that belong to another request.
+//! - `upstreams`: several upstreams and replicas: routing, balance, failover, readiness.
+//! - `upstreams_file`: the configuration file, `check`, and reading it again.
 //! - `support`: the adapter, the scripted upstream and the requests that tests are made of.
 
 #![allow(
@@ -83,3 +85,5 @@ mod upstream_limits;
 mod upstream_sizes;
 mod upstream_statuses;
 mod upstream_tls;
+mod upstreams;
+mod upstreams_file;

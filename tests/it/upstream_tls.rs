@@ -15,8 +15,9 @@ use std::{
 use base64::{Engine, prelude::BASE64_STANDARD};
 use rcgen::{BasicConstraints, Certificate, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::{
-    ServerConfig,
+    RootCertStore, ServerConfig,
     pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer},
+    server::WebPkiClientVerifier,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional},
@@ -246,5 +247,50 @@ async fn a_server_of_a_known_root_is_asked_by_tls() {
         }
         assert_eq!(front.n_clear.load(Ordering::Relaxed), 0);
         assert_eq!(vllm.n_requests(), 2);
+    }
+}
+
+/// A PEM file of that kind.
+fn pem(name: &str, kind: &str, der: &[u8]) -> PathBuf {
+    let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
+        .join(format!("{name}-{}.pem", std::process::id()));
+    let text = BASE64_STANDARD.encode(der);
+    let pem = format!("-----BEGIN {kind}-----\n{text}\n-----END {kind}-----\n");
+    std::fs::write(&path, pem).unwrap();
+    path
+}
+
+#[tokio::test]
+async fn an_upstream_has_a_root_of_its_own_and_may_ask_for_a_client_certificate() {
+    let (trusted, later) = (root(), SystemTime::now() + 10 * DAY);
+    let vllm = Vllm::replying(Reply::json(200, wire::answer("a"))).await;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut roots = RootCertStore::empty();
+    roots.add(trusted.as_ref().der().clone()).unwrap();
+    let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), Arc::clone(&provider));
+    let (server, server_key) = certificate(&trusted, "127.0.0.1", later);
+    let server_key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(server_key.serialize_der()));
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_client_cert_verifier(verifier.build().unwrap())
+        .with_single_cert(vec![server.der().clone()], server_key)
+        .unwrap();
+    let greeting = Greeting::Tls(TlsAcceptor::from(Arc::new(config)));
+    let front = Front::before(&vllm, greeting).await;
+    let (client, client_key) = certificate(&trusted, "client", later);
+    let ca = file("own-ca", trusted.as_ref());
+    let cert = pem("own-cert", "CERTIFICATE", client.der());
+    let key = pem("own-key", "PRIVATE KEY", &client_key.serialize_der());
+    let url = front.base_url();
+    let text = format!("[[upstream]]\nname = \"a\"\nurls = [\"{url}\"]\nca = {ca:?}\n");
+    let with_client = format!("{text}cert = {cert:?}\nkey = {key:?}\n");
+    for (name, text, is_ok) in [("plain", text, false), ("client", with_client, true)] {
+        let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("tls-{name}.toml"));
+        std::fs::write(&path, text).unwrap();
+        let process = Process::configured(&path).start().await;
+        let mut client = process.client().await;
+        let told = soon("a unary call", client.generate(prompt("x"))).await;
+        assert_eq!(told.is_ok(), is_ok, "{name}: {told:?}");
     }
 }

@@ -2,8 +2,8 @@
 
 use tonic::{
     Code::{
-        self, Aborted, Cancelled, DeadlineExceeded, Internal, NotFound, PermissionDenied,
-        ResourceExhausted, Unavailable, Unimplemented,
+        self, Aborted, Cancelled, DeadlineExceeded, Internal, ResourceExhausted, Unavailable,
+        Unimplemented,
     },
     Status,
 };
@@ -23,10 +23,6 @@ pub(crate) enum TransportError {
     Panicked,
     #[error("grpc-timeout must be 1 to 8 digits and a unit")]
     MalformedTimeout,
-    #[error("adapter-upstream names no configured upstream")]
-    UnknownUpstream,
-    #[error("adapter-upstream-url and adapter-upstream-key are not allowed here")]
-    ForeignUpstream,
     /// More calls at once than the operator allows, or more memory for their requests.
     #[error("the adapter has as many calls, or as much memory in requests, as its operator allows")]
     Overloaded,
@@ -59,8 +55,6 @@ impl TransportError {
             Self::Panicked => report(Internal, "ADAPTER_PANIC"),
             // As grpc-go answers; INVALID_ARGUMENT would blame a field.
             Self::MalformedTimeout => report(Internal, "MALFORMED_TIMEOUT"),
-            Self::UnknownUpstream => report(NotFound, "UPSTREAM_NOT_FOUND"),
-            Self::ForeignUpstream => report(PermissionDenied, "BASE_URL_NOT_ALLOWED"),
             Self::Overloaded => {
                 let mut report = report(ResourceExhausted, "OVERLOADED");
                 report.retry = Retry::After(about_a_second(call.id()));

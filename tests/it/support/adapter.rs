@@ -10,7 +10,7 @@ use tonic::{
 };
 use url::Url;
 use vllm_grpc_adapter::{
-    config::{Config, Limits, Log, Policy, Server, Tls, Upstream},
+    config::{Config, Limits, Log, Policy, Server, Tls, Upstream, UpstreamTls},
     proto::{
         GenerateRequest, StreamGenerateResponse, generation_service_client::GenerationServiceClient,
     },
@@ -177,7 +177,12 @@ fn config(base_url: Url) -> Config {
             idle_timeout: seconds(3),
             max_event_bytes: 8 << 20,
             max_body_bytes: 32 << 20,
+            // Tests count what the upstream is asked.
+            probe_interval: None,
+            tls: UpstreamTls::default(),
+            address: None,
         },
+        upstreams: None,
         limits: Limits {
             first_token: None,
             token_idle: Some(seconds(60)),

@@ -99,7 +99,13 @@ impl Builder {
 impl Process {
     /// An adapter before the upstream that has this base URL.
     pub(crate) fn before(base_url: &Url) -> Builder {
-        Self::running(&["--upstream", base_url.as_str()])
+        // Tests count what the upstream is asked.
+        Self::running(&["--upstream", base_url.as_str(), "--probe-interval", "off"])
+    }
+
+    /// An adapter with that configuration file.
+    pub(crate) fn configured(file: &Path) -> Builder {
+        Self::running(&["--config", file.to_str().unwrap()])
     }
 
     /// An adapter before an upstream that nobody listens for.

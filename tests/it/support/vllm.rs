@@ -168,6 +168,13 @@ impl Vllm {
         self.shared.log.borrow().exchanges.len()
     }
 
+    /// Requests to that path that have arrived.
+    pub(crate) fn n_requests_to(&self, path: &str) -> usize {
+        let log = self.shared.log.borrow();
+        let asked = |it: &&Exchange| it.request.path == path;
+        log.exchanges.iter().filter(asked).count()
+    }
+
     /// The `n`th request, from 0; waits until it has arrived.
     pub(crate) async fn request(&self, n: usize) -> Request {
         self.when("waiting for a request", move |log| {

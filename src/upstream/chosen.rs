@@ -1,0 +1,226 @@
+//! A call's upstream: asks the replica that was picked, and another one where that fails before it answered.
+
+use std::sync::{Arc, atomic::Ordering::Relaxed};
+
+use bytes::Bytes;
+use http::HeaderValue;
+use serde::Serialize;
+
+use super::{
+    answer::Answer, balance::Picked, error::Error, events::Events, group::Group,
+    in_flight::InFlight, replica::Replica, route::Route, transport::Headers, wanted::KEY,
+};
+use crate::openai::{named::Named, transcription::TranscriptionForm, version::Version};
+
+/// The upstream of one call, with a replica that counts it.
+#[derive(Debug)]
+pub(crate) struct Chosen {
+    pub(super) group: Arc<Group>,
+    pub(super) picked: Picked,
+    /// Where to go if no replica can be reached, and the model there.
+    pub(super) fallback: Option<(Arc<Group>, String)>,
+    /// The key of a caller that chose the URL.
+    pub(super) authorization: Option<HeaderValue>,
+}
+
+impl Chosen {
+    /// Sends JSON, and reads the whole answer.
+    pub(crate) async fn post(
+        self,
+        route: Route,
+        request: impl Named + Serialize,
+        headers: &Headers,
+    ) -> Result<Answer, Error> {
+        let sent = &self.headers(headers);
+        let send = |replica: Arc<Replica>, body| async move {
+            let sent = sent.as_ref().unwrap_or(headers);
+            replica.post(route, body, sent).await
+        };
+        let (answer, _counted) = self.ask(request, json, send, headers).await?;
+        Ok(answer)
+    }
+
+    /// Sends JSON, and waits for the first event of the streamed answer.
+    pub(crate) async fn stream(
+        self,
+        route: Route,
+        request: impl Named + Serialize,
+        headers: &Headers,
+    ) -> Result<Events, Error> {
+        let sent = &self.headers(headers);
+        let send = |replica: Arc<Replica>, body| async move {
+            let sent = sent.as_ref().unwrap_or(headers);
+            replica.stream(route, body, sent).await
+        };
+        let (mut events, counted) = self.ask(request, json, send, headers).await?;
+        events.count(counted);
+        Ok(events)
+    }
+
+    /// Sends a form, and reads the whole answer.
+    pub(crate) async fn post_form(
+        self,
+        route: Route,
+        form: TranscriptionForm,
+        headers: &Headers,
+    ) -> Result<Answer, Error> {
+        let sent = &self.headers(headers);
+        let send = |replica: Arc<Replica>, form| async move {
+            let sent = sent.as_ref().unwrap_or(headers);
+            replica.post_form(route, form, sent).await
+        };
+        let (answer, _counted) = self.ask(form, same, send, headers).await?;
+        Ok(answer)
+    }
+
+    /// Sends a form, and waits for the first event of the streamed answer.
+    pub(crate) async fn stream_form(
+        self,
+        route: Route,
+        form: TranscriptionForm,
+        headers: &Headers,
+    ) -> Result<Events, Error> {
+        let sent = &self.headers(headers);
+        let send = |replica: Arc<Replica>, form| async move {
+            let sent = sent.as_ref().unwrap_or(headers);
+            replica.stream_form(route, form, sent).await
+        };
+        let (mut events, counted) = self.ask(form, same, send, headers).await?;
+        events.count(counted);
+        Ok(events)
+    }
+
+    /// Sends a GET to the picked replica, or another one.
+    pub(crate) async fn get(&self, route: Route, headers: &Headers) -> Result<Answer, Error> {
+        let sent = self.headers(headers);
+        let sent = sent.as_ref().unwrap_or(headers);
+        let ask = |replica: Arc<Replica>| async move {
+            headers.n_attempts.fetch_add(1, Relaxed);
+            let answer = replica.get(route, sent).await;
+            replica.record(answer.as_ref().err());
+            answer
+        };
+        let (replica, _counted) = &self.picked;
+        let answer = ask(Arc::clone(replica)).await;
+        match (&answer, self.group.pick_other(replica)) {
+            (Err(error), Some((other, _counted))) if is_unsent(error) => ask(other).await,
+            _ => answer,
+        }
+    }
+
+    /// The release of the picked replica; `None` where it gives none.
+    pub(crate) async fn version(&self) -> Option<Version> {
+        self.picked.0.version().await
+    }
+
+    /// Those of [`Route::TELLING`] that the picked replica has.
+    pub(crate) async fn routes(&self) -> Vec<Route> {
+        self.picked.0.routes().await
+    }
+
+    /// The picked replica.
+    pub(crate) fn replica(&self) -> Arc<Replica> {
+        Arc::clone(&self.picked.0)
+    }
+
+    /// The upstream's name.
+    pub(crate) fn name(&self) -> &str {
+        &self.group.config.name
+    }
+
+    /// Further names of a model.
+    pub(crate) fn aliases(&self, model: &str) -> Vec<String> {
+        let aliases = self.group.config.aliases.iter();
+        let aliases = aliases.filter(|(_alias, real)| *real == model);
+        aliases.map(|(alias, _real)| alias.clone()).collect()
+    }
+
+    /// Whether callers may use the model, which the upstream lists.
+    pub(crate) fn offers(&self, model: &str) -> bool {
+        let models = &self.group.config.models;
+        models.is_empty() || models.iter().any(|it| it == model)
+    }
+
+    /// The headers with the caller's key, where there is one.
+    fn headers(&self, headers: &Headers) -> Option<Headers> {
+        let authorization = self.authorization.clone()?;
+        let mut sent = headers.trace.clone();
+        sent.push((KEY, authorization));
+        Some(Headers::new(headers.request_id.clone(), sent))
+    }
+
+    /// Asks the picked replica, and at most one other.
+    async fn ask<R: Named, B: Clone, T, F>(
+        mut self,
+        request: R,
+        encode: impl Fn(&R) -> Result<B, Error>,
+        send: impl Fn(Arc<Replica>, B) -> F,
+        headers: &Headers,
+    ) -> Result<(T, InFlight), Error>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        let mut body = encode(&request)?;
+        // Dropped unless it is needed again, since a call may last long.
+        let mut request = self.fallback.is_some().then_some(request);
+        let mut has_moved = false;
+        loop {
+            headers.n_attempts.fetch_add(1, Relaxed);
+            let (replica, counted) = self.picked;
+            let answer = send(Arc::clone(&replica), body.clone()).await;
+            replica.record(answer.as_ref().err());
+            let error = match answer {
+                Ok(answer) => return Ok((answer, counted)),
+                Err(error) => error,
+            };
+            drop(counted);
+            let other = match has_moved {
+                true => None,
+                false => self.group.pick_other(&replica),
+            };
+            if let Some(other) = other {
+                if !may_move(&error) || !(is_unsent(&error) || self.group.budget.allows_repeat()) {
+                    return Err(error);
+                }
+                tracing::debug!(%error, replica = %replica.label, "another replica is asked");
+                self.picked = other;
+                has_moved = true;
+                continue;
+            }
+            let (Some((group, model)), Some(mut spare), true) =
+                (self.fallback.take(), request.take(), is_unsent(&error))
+            else {
+                return Err(error);
+            };
+            let Some(picked) = group.pick(None) else {
+                return Err(error);
+            };
+            spare.set_model(&model);
+            body = encode(&spare)?;
+            tracing::warn!(%error, from = self.group.config.name, %model, "the fallback is asked");
+            (self.group, self.picked, has_moved) = (group, picked, true);
+        }
+    }
+}
+
+fn json<R: Serialize>(request: &R) -> Result<Bytes, Error> {
+    let json = serde_json::to_vec(request).map_err(|error| Error::from_json(&error))?;
+    Ok(json.into())
+}
+
+fn same<R: Clone>(form: &R) -> Result<R, Error> {
+    Ok(form.clone())
+}
+
+/// Whether nothing of the request was sent.
+fn is_unsent(error: &Error) -> bool {
+    matches!(error, Error::Connect(_) | Error::Dns(_) | Error::Tls(_))
+}
+
+/// Whether another replica may be asked: nothing was sent, or the replica or a proxy before it refused the work.
+///
+/// Never after a fresh connection was lost, since the request may be what killed the engine.
+fn may_move(error: &Error) -> bool {
+    is_unsent(error)
+        || matches!(error, Error::Refused(refusal) if matches!(refusal.status, 429 | 502 | 503))
+}

@@ -1,0 +1,157 @@
+//! One upstream: the models that it serves, and its replicas.
+
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+};
+
+use arc_swap::ArcSwap;
+use tokio::net::lookup_host;
+use url::Url;
+
+use super::{
+    balance::{self, Picked},
+    budget::Budget,
+    client::{Client, SetupError},
+    error::Error,
+    replica::Replica,
+};
+use crate::config;
+
+/// Most replicas of one upstream.
+const MAX_REPLICAS: usize = 256;
+
+/// One upstream of the configuration, or one that a caller chose.
+#[derive(Debug)]
+pub(super) struct Group {
+    pub(super) config: config::NamedUpstream,
+    common: config::Upstream,
+    limits: config::Limits,
+    pub(super) replicas: ArcSwap<Vec<Arc<Replica>>>,
+    /// What it lists itself, as far as it was asked.
+    pub(super) discovered: ArcSwap<Vec<String>>,
+    pub(super) was_asked: AtomicBool,
+    pub(super) budget: Budget,
+}
+
+impl Group {
+    /// Nothing is connected yet.
+    pub(super) fn new(
+        config: config::NamedUpstream,
+        common: &config::Upstream,
+        limits: config::Limits,
+    ) -> Result<Self, SetupError> {
+        let mut common = common.clone();
+        common.api_key.clone_from(&config.api_key);
+        common.tls = config.tls.clone();
+        let group = Self {
+            config,
+            common,
+            limits,
+            replicas: ArcSwap::default(),
+            discovered: ArcSwap::default(),
+            was_asked: AtomicBool::new(false),
+            budget: Budget::default(),
+        };
+        let urls = group.config.urls.iter();
+        let replicas: Result<_, _> = urls.map(|url| group.replica(url, None)).collect();
+        group.replicas.store(Arc::new(replicas?));
+        Ok(group)
+    }
+
+    fn replica(&self, url: &Url, address: Option<SocketAddr>) -> Result<Arc<Replica>, SetupError> {
+        let mut upstream = self.common.clone();
+        upstream.base_url = url.clone();
+        upstream.address = address;
+        let client = Client::new(&upstream, self.limits)?;
+        let label = match address {
+            Some(address) => format!("{url} at {address}"),
+            None => url.to_string(),
+        };
+        let replica = Replica::new(client, label, self.config.max_in_flight);
+        Ok(Arc::new(replica))
+    }
+
+    /// Makes a replica of each address that the hosts have, and keeps those that stay.
+    pub(super) async fn resolve(&self) {
+        let before = self.replicas.load_full();
+        let mut replicas = Vec::new();
+        for url in &self.config.urls {
+            let host = url.host_str().unwrap_or_default();
+            let host = host.trim_start_matches('[').trim_end_matches(']');
+            let port = url.port_or_known_default().unwrap_or_default();
+            let addresses = match lookup_host((host, port)).await {
+                Ok(addresses) => addresses,
+                Err(error) => {
+                    // What was known goes on: a resolver that fails must not empty an upstream.
+                    tracing::warn!(%url, %error, "the addresses of an upstream cannot be had");
+                    return;
+                }
+            };
+            for address in addresses.take(MAX_REPLICAS) {
+                let label = format!("{url} at {address}");
+                let known = before.iter().find(|it| it.label == label).cloned();
+                let replica = known.map_or_else(|| self.replica(url, Some(address)), Ok);
+                replicas.extend(replica);
+            }
+        }
+        if !replicas.is_empty() {
+            self.replicas.store(Arc::new(replicas));
+        }
+    }
+
+    /// A replica for a new call.
+    pub(super) fn pick(&self, session: Option<&[u8]>) -> Option<Picked> {
+        let replicas = self.replicas.load();
+        if replicas.len() > 1 {
+            self.budget.count_call();
+        }
+        balance::pick(&replicas, session)
+    }
+
+    /// Another replica than the one that failed.
+    pub(super) fn pick_other(&self, failed: &Arc<Replica>) -> Option<Picked> {
+        balance::pick_other(&self.replicas.load(), failed)
+    }
+
+    /// Whether it is known to serve the model, by that name or an alias of it.
+    pub(super) fn serves(&self, model: &str) -> bool {
+        let is = |name: &String| name == model;
+        self.config.aliases.contains_key(model)
+            || self.config.models.iter().any(is)
+            || self.config.models.is_empty() && self.discovered.load().iter().any(is)
+    }
+
+    /// Asks for the models that it lists, unless the configuration names them.
+    pub(super) async fn discover(&self) -> Result<(), Error> {
+        let replicas = self.replicas.load_full();
+        let mut failed = Ok(());
+        for replica in replicas.iter() {
+            match replica.models().await {
+                Ok(models) => {
+                    self.discovered.store(Arc::new(models));
+                    self.was_asked.store(true, Relaxed);
+                    return Ok(());
+                }
+                Err(error) => failed = Err(error),
+            }
+        }
+        failed
+    }
+
+    /// The names that callers may use, with the model that each stands for.
+    pub(super) fn names(&self) -> BTreeMap<String, String> {
+        let listed = self.discovered.load();
+        let models = match self.config.models.is_empty() {
+            true => listed.iter(),
+            false => self.config.models.iter(),
+        };
+        let models = models.map(|model| (model.clone(), model.clone()));
+        let aliases = self.config.aliases.clone();
+        models.chain(aliases).collect()
+    }
+}

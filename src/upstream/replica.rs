@@ -1,0 +1,179 @@
+//! One replica of an upstream, and whether it is worth asking.
+
+use std::{
+    ops::Deref,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use http::StatusCode;
+use tokio::time::Instant;
+
+use super::{client::Client, error::Error, in_flight::InFlight};
+
+/// Failures in a row after which a replica is out.
+const MAX_FAILURES: u32 = 3;
+
+/// How long it is out at first; twice as long each further time.
+const FIRST_OUT: Duration = Duration::from_secs(1);
+const LONGEST_OUT: Duration = Duration::from_secs(60);
+
+/// One address that requests are sent to.
+#[derive(Debug)]
+pub(crate) struct Replica {
+    client: Client,
+    /// Its address, for sessions and logs.
+    pub(super) label: String,
+    in_flight: Arc<AtomicUsize>,
+    max_in_flight: usize,
+    /// Whether `trouble` may say anything, so that a sound replica costs no lock.
+    is_troubled: AtomicBool,
+    trouble: Mutex<Trouble>,
+    /// Whether it answered when it was last asked for its health.
+    pub(super) answers: AtomicBool,
+}
+
+/// What went wrong since the last good answer.
+#[derive(Debug, Default)]
+struct Trouble {
+    n_failures: u32,
+    /// How often it was out.
+    n_outs: u32,
+    until: Option<Instant>,
+    /// It did not answer, so that an answer to a probe brings it back.
+    is_unreachable: bool,
+}
+
+/// What an outcome says about a replica.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    Good,
+    Neutral,
+    Unreachable,
+    Failed,
+    Rest(Duration),
+}
+
+impl Deref for Replica {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        &self.client
+    }
+}
+
+impl Replica {
+    pub(super) fn new(client: Client, label: String, max_in_flight: Option<usize>) -> Self {
+        Self {
+            client,
+            label,
+            in_flight: Arc::default(),
+            max_in_flight: max_in_flight.unwrap_or(usize::MAX),
+            is_troubled: AtomicBool::new(false),
+            trouble: Mutex::default(),
+            answers: AtomicBool::new(false),
+        }
+    }
+
+    /// Counts a request; `None` where it has as many as it may.
+    pub(super) fn begin(&self) -> Option<InFlight> {
+        InFlight::begin(&self.in_flight, self.max_in_flight)
+    }
+
+    pub(super) fn n_in_flight(&self) -> usize {
+        self.in_flight.load(Relaxed)
+    }
+
+    pub(super) fn has_room(&self) -> bool {
+        self.n_in_flight() < self.max_in_flight
+    }
+
+    /// Whether it is left out for a while.
+    pub(super) fn is_out(&self) -> bool {
+        self.is_troubled.load(Relaxed)
+            && (self.with(|trouble| trouble.until)).is_some_and(|until| Instant::now() < until)
+    }
+
+    /// Takes note of how a request ended.
+    pub(super) fn record(&self, error: Option<&Error>) {
+        match error.map_or(Verdict::Good, verdict) {
+            Verdict::Neutral => {}
+            Verdict::Good => {
+                if self.is_troubled.swap(false, Relaxed) {
+                    self.with(|trouble| *trouble = Trouble::default());
+                }
+            }
+            Verdict::Rest(time) => {
+                self.with(|trouble| trouble.until = Some(Instant::now() + time));
+                self.is_troubled.store(true, Relaxed);
+            }
+            Verdict::Unreachable => self.failed(true),
+            Verdict::Failed => self.failed(false),
+        }
+    }
+
+    /// Takes note of what `/health` answered. One that was out for not answering is back.
+    pub(super) fn probed(&self, health: &Result<StatusCode, Error>) {
+        let answers = health
+            .as_ref()
+            .is_ok_and(|status| !status.is_server_error());
+        let changed = self.answers.swap(answers, Relaxed) != answers;
+        match health {
+            Ok(_) if answers => {
+                let is_back = |trouble: &Trouble| trouble.is_unreachable;
+                if self.is_troubled.load(Relaxed) && self.with(|trouble| is_back(trouble)) {
+                    self.record(None);
+                }
+            }
+            Ok(_) => self.failed(false),
+            Err(error) => self.record(Some(error)),
+        }
+        if changed {
+            tracing::info!(replica = %self.label, answers, "health of a replica");
+        }
+    }
+
+    fn failed(&self, is_unreachable: bool) {
+        self.is_troubled.store(true, Relaxed);
+        self.with(|trouble| {
+            trouble.n_failures += 1;
+            trouble.is_unreachable = is_unreachable;
+            let is_out = trouble.until.is_some_and(|until| Instant::now() < until);
+            if trouble.n_failures < MAX_FAILURES || is_out {
+                return;
+            }
+            let doubled = FIRST_OUT * 2_u32.saturating_pow(trouble.n_outs.min(6));
+            let time = doubled
+                .min(LONGEST_OUT)
+                .mul_f64(0.8 + 0.4 * fastrand::f64());
+            trouble.n_outs += 1;
+            trouble.until = Some(Instant::now() + time);
+            tracing::warn!(replica = %self.label, ?time, "a replica is out");
+        });
+    }
+
+    fn with<T>(&self, change: impl FnOnce(&mut Trouble) -> T) -> T {
+        change(&mut self.trouble.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+fn verdict(error: &Error) -> Verdict {
+    match error {
+        Error::Connect(_)
+        | Error::Dns(_)
+        | Error::Tls(_)
+        | Error::Reset { .. }
+        | Error::FirstToken(_) => Verdict::Unreachable,
+        Error::Refused(refusal) => match (refusal.status, refusal.retry_after) {
+            (429 | 503, Some(time)) => Verdict::Rest(time),
+            (429, None) => Verdict::Neutral,
+            (500.., _) => Verdict::Failed,
+            _ => Verdict::Good,
+        },
+        Error::Truncated(_) | Error::Stalled(_) => Verdict::Neutral,
+        Error::Redirected(_) | Error::Protocol(_) | Error::TooLarge { .. } => Verdict::Good,
+    }
+}
