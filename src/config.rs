@@ -11,6 +11,7 @@ mod dotenv;
 mod server;
 mod value;
 mod variables;
+mod web;
 
 use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
 
@@ -25,6 +26,7 @@ pub use server::Server;
 pub use value::OrOff;
 use value::{MESSAGE, bytes, duration, or_off};
 pub use variables::unknown_variables;
+pub use web::Web;
 
 /// Everything that the adapter needs to know before it starts.
 #[derive(Debug)]
@@ -33,6 +35,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Limits of the listener and its connections.
     pub server: Server,
+    /// The web port.
+    pub web: Web,
     /// The vLLM behind the adapter.
     pub upstream: Upstream,
     /// How long a call may take.

@@ -4,7 +4,7 @@ use std::{
     error::Error,
     fmt,
     io::{self, Write},
-    net::SocketAddr,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     process::ExitCode,
 };
 
@@ -22,6 +22,9 @@ use vllm_grpc_adapter::{
 
 /// The command line or the configuration is wrong (`EX_USAGE` of BSD's sysexits).
 const EXIT_USAGE: u8 = 64;
+
+/// Where the demo serves the playground.
+const DEMO_WEB: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 
 fn main() -> ExitCode {
     let args = match Args::read(std::env::args_os()) {
@@ -95,6 +98,7 @@ async fn serve(mut config: Config, command: Option<Command>) -> Result<(), Box<d
             let upstream =
                 demo::Upstream::bind(([127, 0, 0, 1], 0).into(), demo::Settings::default()).await?;
             config.upstream.base_url = upstream.base_url();
+            config.web.playground = true;
             // Nobody depends on a demo, so that Ctrl-C ends it at once.
             (config.server.drain_delay, config.server.drain_timeout) = Default::default();
             say_how_to_call(address, &config.upstream.base_url)?;
@@ -102,13 +106,14 @@ async fn serve(mut config: Config, command: Option<Command>) -> Result<(), Box<d
         }
         None => None,
     };
+    let web = listen_to_browsers(&config.web, demo.is_some()).await?;
     let config::Upstream {
         base_url: upstream,
         api_key_source: key,
         ..
     } = &config.upstream;
     tracing::info!(%address, %upstream, %key, "serving gRPC");
-    let served = server::serve(listener, config, stop);
+    let served = server::serve(listener, web, config, stop);
     match demo {
         None => served.await?,
         Some(upstream) => tokio::select! {
@@ -117,6 +122,30 @@ async fn serve(mut config: Config, command: Option<Command>) -> Result<(), Box<d
         },
     }
     Ok(())
+}
+
+/// The web port, if there is one.
+async fn listen_to_browsers(web: &config::Web, is_demo: bool) -> io::Result<Option<TcpListener>> {
+    let fault = |listen: SocketAddr, error: io::Error| {
+        io::Error::other(format!("cannot listen on {listen}: {error}"))
+    };
+    let listener = match web.listen {
+        Some(listen) => TcpListener::bind(listen)
+            .await
+            .map_err(|error| fault(listen, error))?,
+        None if is_demo => match TcpListener::bind(DEMO_WEB).await {
+            Ok(listener) => listener,
+            // Somebody else's, and a demo works on any port.
+            Err(_taken) => TcpListener::bind(SocketAddr::new(DEMO_WEB.ip(), 0)).await?,
+        },
+        None => return Ok(None),
+    };
+    let address = listener.local_addr()?;
+    tracing::info!(%address, playground = web.playground, "serving gRPC-Web");
+    if is_demo {
+        writeln!(io::stdout(), "The playground is at http://{address}/")?;
+    }
+    Ok(Some(listener))
 }
 
 /// Yields at each signal that asks the process to end, and logs those that would end it by default.

@@ -12,15 +12,17 @@ mod connection;
 mod health;
 mod listener;
 mod padding;
+mod page;
 mod preface;
 mod services;
+mod web;
 
 use std::{pin::pin, sync::Arc, time::Duration};
 
 use tokio::{net::TcpListener, sync::watch, task::JoinSet, time};
 use tokio_stream::{Stream, StreamExt};
 
-use crate::config::Config;
+use crate::config::{self, Config};
 use admission::Admission;
 use answer::Answers;
 use connection::{LAST_WORDS, Phase};
@@ -43,7 +45,7 @@ pub enum Error {
 /// Time to flush statuses after a second stop signal.
 const PARTING_WORDS: Duration = Duration::from_millis(200);
 
-/// Serves until `stop` yields, and then until running calls have ended or had their time.
+/// Serves gRPC on `listener`, and gRPC-Web on `web` if there is one, until `stop` yields, and then until running calls have ended or had their time.
 ///
 /// The first item of `stop` starts the drain: health turns `NOT_SERVING`, after `drain_delay` the listener is closed and
 /// connections are told to go away, and after `drain_timeout` calls that still run end with UNAVAILABLE. A second item
@@ -54,10 +56,12 @@ const PARTING_WORDS: Duration = Duration::from_millis(200);
 /// A service that cannot be built, and [`Error::Interrupted`] after a second item.
 pub async fn serve(
     listener: TcpListener,
+    web: Option<TcpListener>,
     config: Config,
     stop: impl Stream<Item = ()>,
 ) -> Result<(), Error> {
     let (services, upkeep) = services::services(&config)?;
+    let web = web.map(|socket| (socket, config.web));
     let answers = Answers {
         routes: services.routes.clone(),
         admission: Admission::new(
@@ -68,13 +72,14 @@ pub async fn serve(
         max_duration: config.limits.max_duration,
     };
     tokio::select! {
-        served = run(listener, services, answers, stop) => served,
+        served = run(listener, web, services, answers, stop) => served,
         never = upkeep => match never {},
     }
 }
 
 async fn run(
     listener: TcpListener,
+    web: Option<(TcpListener, config::Web)>,
     services: Services,
     answers: Answers,
     stop: impl Stream<Item = ()>,
@@ -82,7 +87,7 @@ async fn run(
     let mut stop = pin!(stop);
     let (phase, phases) = watch::channel(Phase::Serving);
     let (drain_delay, drain_timeout) = (answers.config.drain_delay, answers.config.drain_timeout);
-    let mut listener = Listener::new(listener, Arc::new(answers), phases);
+    let mut listener = Listener::new(listener, web, Arc::new(answers), phases);
     services.report(ServingStatus::Serving);
     tokio::select! {
         never = listener.accept() => match never {},

@@ -8,7 +8,7 @@ use clap::{
 use secrecy::SecretString;
 
 use super::{
-    Limits, Log, Policy, Server, dotenv,
+    Limits, Log, Policy, Server, Web, dotenv,
     server::{SERVING, SIZE_LIMITS},
     value::{MESSAGE, address, bytes, duration},
 };
@@ -82,6 +82,8 @@ pub struct Args {
     pub(super) max_body_bytes: usize,
     #[command(flatten)]
     pub(super) server: Server,
+    #[command(flatten)]
+    pub(super) web: Web,
     #[command(flatten)]
     pub(super) log: Log,
 }

@@ -106,10 +106,15 @@ impl Config {
         policy.media_hosts = faults.keep_each("allow-media-hosts", &args.allow_media_hosts, host);
         faults.keep("log", filter(&args.log.filter));
         faults.0.extend(contradictions(&args.server));
+        if args.web.playground && args.web.listen.is_none() && args.command.is_none() {
+            let fault = "--playground: needs --web-listen, the port that the page is on";
+            faults.0.push(fault.to_owned());
+        }
         match base_url {
             Some(base_url) if faults.0.is_empty() => Ok(Self {
                 listen: args.listen,
                 server: args.server,
+                web: args.web,
                 upstream: Upstream {
                     base_url,
                     api_key_source: match api_key {

@@ -14,7 +14,11 @@ use async_stream::stream;
 use http::Request;
 use hyper::{body::Incoming, server::conn::http2, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::{net::TcpStream, sync::watch, time};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    sync::watch,
+    time,
+};
 use tokio_stream::{Stream, StreamExt};
 use tokio_util::io::InspectReader;
 
@@ -32,7 +36,7 @@ use crate::{
 pub(super) const LAST_WORDS: Duration = Duration::from_millis(750);
 
 /// Time that a caller has for its preface and for acknowledging the settings, which take a round trip.
-const PREFACE_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const PREFACE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The phase of the server's shutdown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -46,11 +50,10 @@ pub(super) enum Phase {
 
 /// Serves a connection until its caller, its age or the server ends it. Dropping it ends its calls.
 pub(super) async fn serve(
-    stream: TcpStream,
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
     answers: Arc<Answers>,
     phases: watch::Receiver<Phase>,
 ) {
-    let peer = stream.peer_addr().ok();
     let config = &answers.config;
     let calls = Calls::new(config.write_stall_timeout);
     let is_open = Arc::new(AtomicBool::new(false));
@@ -77,7 +80,7 @@ pub(super) async fn serve(
         tokio::select! {
             ended = connection.as_mut() => {
                 if let Err(error) = ended {
-                    tracing::debug!(%error, ?peer, "connection ended");
+                    tracing::debug!(%error, "connection ended");
                 }
                 return;
             }
@@ -162,7 +165,7 @@ async fn reached(phases: &mut watch::Receiver<Phase>, phase: Phase) {
 }
 
 /// Returns where the connection has not begun to speak HTTP/2 within `limit`, and never otherwise.
-async fn unopened(is_open: &AtomicBool, limit: Duration) {
+pub(super) async fn unopened(is_open: &AtomicBool, limit: Duration) {
     time::sleep(limit).await;
     if is_open.load(Ordering::Relaxed) {
         std::future::pending().await

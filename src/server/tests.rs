@@ -150,7 +150,7 @@ async fn serve(change: impl FnOnce(&mut config::Server)) -> Served {
         max_duration: None,
     };
     let stops = ReceiverStream::new(stops);
-    task.spawn(run(listener, services, answers, stops));
+    task.spawn(run(listener, None, services, answers, stops));
     Served {
         address,
         stop,

@@ -55,7 +55,7 @@ impl Builder {
         let (stop, stops) = mpsc::channel(2);
         let stops = ReceiverStream::new(stops);
         let mut task = JoinSet::new();
-        task.spawn(server::serve(listener, self.config, stops));
+        task.spawn(server::serve(listener, None, self.config, stops));
         Adapter {
             address,
             channel: endpoint(address).connect_lazy(),
