@@ -159,19 +159,21 @@ const CASES = {
 
 async function picture(chromium, url, name, options) {
   const page = await open(chromium, url, options);
-  await page.fill("#system", "You are a helpful assistant.");
   await ask(page, "Think about 17 + 25.");
   await ended(page);
-  await page.click("#new-chat");
-  await ask(page, "Think about 17 + 25.");
-  await ended(page);
-  await page.evaluate(() => {
-    document.querySelector("#tools").value = '[{"name":"get_weather","parameters":{"type":"object","properties":{"city":{"type":"string"}}}}]';
-  });
+  await page.evaluate(() => document.querySelector("#tools-example").click());
   await ask(page, "Weather in Paris?");
   await ended(page);
+  await answer(page).locator(".result").fill('{"sky": "clear", "celsius": 21}');
   await page.screenshot({ path: `${screenshots}/playground-${name}.png` });
   await page.context().close();
+}
+
+async function pictures(chromium, url) {
+  const phone = { viewport: { width: 390, height: 844 }, hasTouch: true, isMobile: true, deviceScaleFactor: 2 };
+  await picture(chromium, url, "light", { colorScheme: "light" });
+  await picture(chromium, url, "dark", { colorScheme: "dark" });
+  await picture(chromium, url, "phone", { colorScheme: "light", ...phone });
 }
 
 const { page: url, upstream, stop } = await demo(adapter);
@@ -193,10 +195,7 @@ try {
     await page.context().close();
   }
   if (screenshots) {
-    const phone = { viewport: { width: 390, height: 844 }, hasTouch: true, isMobile: true, deviceScaleFactor: 2 };
-    await picture(chromium, url, "light", { colorScheme: "light" });
-    await picture(chromium, url, "dark", { colorScheme: "dark" });
-    await picture(chromium, url, "phone", { colorScheme: "light", ...phone });
+    await pictures(chromium, url);
   }
 } finally {
   await chromium.close();
