@@ -15,7 +15,7 @@ pub struct Web {
     /// 127.0.0.1:8080, or another port where that one is taken.
     #[arg(id = "web_listen", long = "web-listen", value_name = "ADDRESS", value_parser = address)]
     pub listen: Option<SocketAddr>,
-    /// Origins whose pages may call, as https://chat.example.com. A page of the web port's own origin always may.
+    /// Origins whose pages may call, as `https://chat.example.com`. A page of the web port's own origin always may.
     #[arg(id = "web_origins", long = "web-origins", value_name = "ORIGINS")]
     #[arg(value_delimiter = ',', value_parser = origin)]
     pub origins: Vec<String>,

@@ -79,3 +79,4 @@ mod upstream_limits;
 mod upstream_sizes;
 mod upstream_statuses;
 mod upstream_tls;
+mod web;

@@ -10,7 +10,7 @@ use tonic::{
 };
 use url::Url;
 use vllm_grpc_adapter::{
-    config::{Config, Limits, Log, Policy, Server, Upstream},
+    config::{Config, Limits, Log, Policy, Server, Upstream, Web},
     proto::{
         GenerateRequest, StreamGenerateResponse, generation_service_client::GenerationServiceClient,
     },
@@ -22,6 +22,8 @@ use super::soon;
 /// A running adapter; dropping it ends it.
 pub(crate) struct Adapter {
     pub(crate) address: SocketAddr,
+    /// Of the web port, where the configuration has one.
+    pub(crate) web: Option<SocketAddr>,
     /// Connects with its first call.
     channel: Channel,
     stop: mpsc::Sender<()>,
@@ -52,12 +54,18 @@ impl Builder {
     pub(crate) async fn start(self) -> Adapter {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
+        let web = match self.config.web.listen {
+            Some(listen) => Some(TcpListener::bind(listen).await.unwrap()),
+            None => None,
+        };
+        let web_address = web.as_ref().map(|it| it.local_addr().unwrap());
         let (stop, stops) = mpsc::channel(2);
         let stops = ReceiverStream::new(stops);
         let mut task = JoinSet::new();
-        task.spawn(server::serve(listener, None, self.config, stops));
+        task.spawn(server::serve(listener, web, self.config, stops));
         Adapter {
             address,
+            web: web_address,
             channel: endpoint(address).connect_lazy(),
             stop,
             task,
@@ -144,6 +152,7 @@ fn config(base_url: Url) -> Config {
     let seconds = Duration::from_secs;
     Config {
         listen: ([127, 0, 0, 1], 0).into(),
+        web: Web::default(),
         server: Server {
             max_request_bytes: 32 << 20,
             max_response_bytes: 32 << 20,
