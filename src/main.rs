@@ -106,13 +106,17 @@ async fn serve(mut config: Config, command: Option<Command>) -> Result<(), Box<d
         }
         None => None,
     };
-    let web = listen_to_browsers(&config.web, demo.is_some()).await?;
+    let web = bind_web(&config.web, demo.is_some()).await?;
     let config::Upstream {
         base_url: upstream,
         api_key_source: key,
         ..
     } = &config.upstream;
     tracing::info!(%address, %upstream, %key, "serving gRPC");
+    if let Some(web) = &web {
+        let (address, playground) = (web.local_addr()?, config.web.playground);
+        tracing::info!(%address, playground, "serving gRPC-Web");
+    }
     let served = server::serve(listener, web, config, stop);
     match demo {
         None => served.await?,
@@ -125,7 +129,7 @@ async fn serve(mut config: Config, command: Option<Command>) -> Result<(), Box<d
 }
 
 /// The web port, if there is one.
-async fn listen_to_browsers(web: &config::Web, is_demo: bool) -> io::Result<Option<TcpListener>> {
+async fn bind_web(web: &config::Web, is_demo: bool) -> io::Result<Option<TcpListener>> {
     let fault = |listen: SocketAddr, error: io::Error| {
         io::Error::other(format!("cannot listen on {listen}: {error}"))
     };
@@ -140,9 +144,8 @@ async fn listen_to_browsers(web: &config::Web, is_demo: bool) -> io::Result<Opti
         },
         None => return Ok(None),
     };
-    let address = listener.local_addr()?;
-    tracing::info!(%address, playground = web.playground, "serving gRPC-Web");
     if is_demo {
+        let address = listener.local_addr()?;
         writeln!(io::stdout(), "The playground is at http://{address}/")?;
     }
     Ok(Some(listener))

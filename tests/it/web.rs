@@ -24,17 +24,22 @@ async fn silent() -> (TcpListener, Builder) {
     (upstream, adapter)
 }
 
+fn client() -> reqwest::Client {
+    // Another test may have set it, to the same.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder().no_proxy().build().unwrap()
+}
+
 async fn get(adapter: &Adapter, path: &str) -> Response {
-    let url = format!("http://{}{path}", adapter.web.unwrap());
-    let response = reqwest::get(url);
-    soon("getting a file", response).await.unwrap()
+    let request = client().get(format!("http://{}{path}", adapter.web.unwrap()));
+    soon("getting a file", request.send()).await.unwrap()
 }
 
 async fn call(adapter: &Adapter, timeout: &str) -> reqwest::Result<Response> {
     let message = prompt("Hello!").encode_to_vec();
     let length = u32::try_from(message.len()).unwrap().to_be_bytes();
     let body = [&[0][..], &length, &message].concat();
-    let request = reqwest::Client::new()
+    let request = client()
         .post(format!("http://{}{STREAM}", adapter.web.unwrap()))
         .header("content-type", "application/grpc-web+proto")
         .header("grpc-timeout", timeout)
