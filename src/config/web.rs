@@ -28,7 +28,7 @@ pub struct Web {
 fn origin(text: &str) -> Result<String, String> {
     let url = Url::parse(text).map_err(|error| format!("not an origin: {error}"))?;
     let origin = url.origin().ascii_serialization();
-    if !matches!(url.scheme(), "http" | "https") || origin != text {
+    if !matches!(url.scheme(), "http" | "https") || origin != text || text.contains('*') {
         return Err(format!(
             "must be scheme, host and port alone, as https://chat.example.com; `{origin}` would be this URL's"
         ));

@@ -71,6 +71,9 @@ pub(super) async fn serve(
     answers: Arc<Answers>,
     phases: watch::Receiver<Phase>,
 ) {
+    let is_local = stream
+        .local_addr()
+        .is_ok_and(|address| address.ip().is_loopback());
     // Where the parts of both HTTP/2 sides run.
     let tasks = Calls::new(None);
     let (near, far) = tokio::io::duplex(WINDOW_BYTES as usize);
@@ -85,7 +88,7 @@ pub(super) async fn serve(
         n_read = n_read.saturating_add(bytes.len());
         opened.store(n_read >= MAGIC_LEN, Ordering::Relaxed);
     });
-    let service = service_fn(|request| answer(Arc::clone(&web), sender.clone(), request));
+    let service = service_fn(|request| answer(Arc::clone(&web), is_local, sender.clone(), request));
     let mut builder = auto::Builder::new(tasks.executor());
     let mut http1 = builder.http1();
     http1.timer(TokioTimer::new());
@@ -118,10 +121,11 @@ async fn handshake(
 /// Answers a request: a file of the page, a preflight, or a call.
 async fn answer(
     web: Arc<config::Web>,
+    is_local: bool,
     sender: Sender,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Infallible> {
-    if is_foreign(request.headers(), request.uri(), &web.origins) {
+    if is_foreign(request.headers(), request.uri(), &web.origins, is_local) {
         return Ok(page::empty(StatusCode::FORBIDDEN));
     }
     if matches!(*request.method(), Method::GET | Method::HEAD) {
@@ -164,7 +168,10 @@ async fn forward(
 }
 
 /// Whether a page of an origin that is not allowed sends this. Only browsers send an origin.
-fn is_foreign(headers: &HeaderMap, uri: &Uri, allowed: &[String]) -> bool {
+///
+/// `is_local`: the connection is to a loopback address. There an own origin has no name but `localhost`, since a page of
+/// any site can have its site's name resolved to that address (DNS rebinding).
+fn is_foreign(headers: &HeaderMap, uri: &Uri, allowed: &[String], is_local: bool) -> bool {
     let Some(origin) = headers.get(header::ORIGIN) else {
         return false;
     };
@@ -174,8 +181,20 @@ fn is_foreign(headers: &HeaderMap, uri: &Uri, allowed: &[String]) -> bool {
     let own = [&b"http://"[..], b"https://"]
         .into_iter()
         .find_map(|scheme| origin.strip_prefix(scheme));
-    let is_own = own.is_some() && own == host;
+    let own = own.filter(|own| Some(*own) == host);
+    let is_own = own.is_some_and(|own| !is_local || is_address(own));
     !is_own && !allowed.iter().any(|it| it.as_bytes() == origin)
+}
+
+/// Whether a host, with or without a port, is an address or `localhost`.
+fn is_address(host: &[u8]) -> bool {
+    let host = std::str::from_utf8(host).ok();
+    let url = host.and_then(|host| url::Url::parse(&format!("http://{host}")).ok());
+    match url.as_ref().and_then(url::Url::host) {
+        Some(url::Host::Domain(name)) => name == "localhost",
+        Some(url::Host::Ipv4(_) | url::Host::Ipv6(_)) => true,
+        None => false,
+    }
 }
 
 fn cors(origins: &[String]) -> CorsLayer {
@@ -198,7 +217,9 @@ mod tests {
         for (origin, host, foreign) in [
             (None, "127.0.0.1:8080", false),
             (Some("http://127.0.0.1:8080"), "127.0.0.1:8080", false),
-            (Some("https://play.example"), "play.example", false),
+            (Some("http://localhost:8080"), "localhost:8080", false),
+            (Some("http://[::1]:8080"), "[::1]:8080", false),
+            (Some("http://rebound.example"), "rebound.example", true),
             (Some("https://chat.example"), "127.0.0.1:8080", false),
             (Some("http://chat.example"), "127.0.0.1:8080", true),
             (Some("https://chat.example:8443"), "127.0.0.1:8080", true),
@@ -211,8 +232,20 @@ mod tests {
             if let Some(origin) = origin {
                 headers.insert(header::ORIGIN, origin.parse().unwrap());
             }
-            let got = is_foreign(&headers, &Uri::from_static("/"), &allowed);
+            let got = is_foreign(&headers, &Uri::from_static("/"), &allowed, true);
             assert_eq!(got, foreign, "{origin:?}");
         }
+        let mut headers = HeaderMap::new();
+        headers.insert(header::HOST, HeaderValue::from_static("play.example"));
+        headers.insert(
+            header::ORIGIN,
+            HeaderValue::from_static("https://play.example"),
+        );
+        assert!(!is_foreign(
+            &headers,
+            &Uri::from_static("/"),
+            &allowed,
+            false
+        ));
     }
 }
