@@ -15,6 +15,7 @@ mod tls;
 mod upstreams;
 mod value;
 mod variables;
+mod web;
 
 use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
 
@@ -32,6 +33,7 @@ pub use upstreams::{NamedUpstream, UpstreamTls, Upstreams};
 pub use value::OrOff;
 use value::{MESSAGE, bytes, duration, or_off};
 pub use variables::unknown_variables;
+pub use web::Web;
 
 /// Everything that the adapter needs to know before it starts.
 #[derive(Debug)]
@@ -42,6 +44,8 @@ pub struct Config {
     pub admin_listen: Option<SocketAddr>,
     /// Limits of the listener and its connections.
     pub server: Server,
+    /// The web port.
+    pub web: Web,
     /// The vLLM behind the adapter, and what all upstreams have in common.
     pub upstream: Upstream,
     /// The upstreams of the configuration file, which take the place of the one above.

@@ -4,11 +4,12 @@ use std::{
     error::Error,
     fmt,
     io::{self, Write},
-    net::SocketAddr,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     process::ExitCode,
 };
 
 use async_stream::stream;
+use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_stream::Stream;
 use vllm_grpc_adapter::{
@@ -19,6 +20,9 @@ use vllm_grpc_adapter::{
 
 /// The command line or the configuration is wrong (`EX_USAGE` of BSD's sysexits).
 const EXIT_USAGE: u8 = 64;
+
+/// Where the demo serves the playground.
+const DEMO_WEB: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 
 fn main() -> ExitCode {
     let args = match Args::read(std::env::args_os()) {
@@ -111,7 +115,7 @@ fn warn_of_unknown_variables() {
 async fn serve(mut config: Config, command: Option<Command>) -> Result<(), Box<dyn Error>> {
     // Before anything else, so that no signal ends the process in silence.
     let stop = stop(config.upstreams.is_some())?;
-    let listeners = server::Listeners::bind(&config).await?;
+    let mut listeners = server::Listeners::bind(&config).await?;
     let address = listeners.grpc.local_addr()?;
     if let Some(admin) = &listeners.admin {
         tracing::info!(admin = %admin.local_addr()?, "serving probes");
@@ -122,6 +126,7 @@ async fn serve(mut config: Config, command: Option<Command>) -> Result<(), Box<d
             let upstream =
                 demo::Upstream::bind(([127, 0, 0, 1], 0).into(), demo::Settings::default()).await?;
             config.upstream.base_url = upstream.base_url();
+            config.web.playground = true;
             // Nobody depends on a demo, so that Ctrl-C ends it at once.
             (config.server.drain_delay, config.server.drain_timeout) = Default::default();
             say_how_to_call(address, &config.upstream.base_url)?;
@@ -129,6 +134,18 @@ async fn serve(mut config: Config, command: Option<Command>) -> Result<(), Box<d
         }
         Some(Command::Check { .. }) | None => None,
     };
+    if demo.is_some() {
+        let web = match listeners.web.take() {
+            Some(web) => web,
+            None => bind_demo_web().await?,
+        };
+        writeln!(
+            io::stdout(),
+            "The playground is at http://{}/",
+            web.local_addr()?
+        )?;
+        listeners.web = Some(web);
+    }
     let config::Upstream {
         base_url: upstream,
         api_key_source: key,
@@ -140,6 +157,10 @@ async fn serve(mut config: Config, command: Option<Command>) -> Result<(), Box<d
             tracing::info!(%address, upstreams = upstreams.list.len(), "serving gRPC");
         }
     }
+    if let Some(web) = &listeners.web {
+        let (address, playground) = (web.local_addr()?, config.web.playground);
+        tracing::info!(%address, playground, "serving gRPC-Web");
+    }
     let served = server::serve(listeners, config, stop);
     match demo {
         None => served.await?,
@@ -149,6 +170,15 @@ async fn serve(mut config: Config, command: Option<Command>) -> Result<(), Box<d
         },
     }
     Ok(())
+}
+
+/// The web port of the demo, which works on any port.
+async fn bind_demo_web() -> io::Result<TcpListener> {
+    let listener = match TcpListener::bind(DEMO_WEB).await {
+        Ok(listener) => listener,
+        Err(_taken) => TcpListener::bind(SocketAddr::new(DEMO_WEB.ip(), 0)).await?,
+    };
+    Ok(listener)
 }
 
 /// Yields at each signal that asks the process to end, and logs those that would end it by default.

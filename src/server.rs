@@ -13,16 +13,21 @@ mod connection;
 mod health;
 mod listener;
 mod padding;
+mod page;
 mod preface;
 mod services;
 mod tls;
+mod web;
 
 use std::{io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use tokio::{net::TcpListener, sync::watch, task::JoinSet, time};
 use tokio_stream::{Stream, StreamExt};
 
-use crate::{config::Config, service::Adapter};
+use crate::{
+    config::{self, Config},
+    service::Adapter,
+};
 use admission::Admission;
 use answer::Answers;
 use connection::{LAST_WORDS, Phase};
@@ -54,12 +59,14 @@ pub struct Listeners {
     pub grpc: TcpListener,
     /// Probes; `None` for nowhere.
     pub admin: Option<TcpListener>,
+    /// gRPC-Web; `None` for nowhere.
+    pub web: Option<TcpListener>,
 }
 
 /// Time to flush statuses after a second stop signal.
 const PARTING_WORDS: Duration = Duration::from_millis(200);
 
-/// Serves until `stop` yields, and then until running calls have ended or had their time.
+/// Serves gRPC on `listener`, and gRPC-Web on `web` if there is one, until `stop` yields, and then until running calls have ended or had their time.
 ///
 /// The first item of `stop` starts the drain: health turns `NOT_SERVING`, after `drain_delay` the listener is closed and
 /// connections are told to go away, and after `drain_timeout` calls that still run end with UNAVAILABLE. A second item
@@ -76,6 +83,7 @@ pub async fn serve(
     let tls = Tls::new(&config.server.tls)?;
     let (services, upkeep) = services::services(&config)?;
     let admin = admin::serve(listeners.admin, services.health());
+    let web = listeners.web.map(|socket| (socket, config.web));
     let answers = Answers {
         routes: services.routes.clone(),
         admission: Admission::new(
@@ -88,7 +96,7 @@ pub async fn serve(
     };
     let answers = Arc::new(answers);
     tokio::select! {
-        served = run(listeners.grpc, services, Arc::clone(&answers), stop) => served,
+        served = run(listeners.grpc, web, services, Arc::clone(&answers), stop) => served,
         never = upkeep => match never {},
         never = admin => match never {},
         never = tls::watch(answers.tls.as_ref()) => match never {},
@@ -104,11 +112,16 @@ impl Listeners {
     pub async fn bind(config: &Config) -> io::Result<Self> {
         Ok(Self {
             grpc: bind(config.listen).await?,
-            admin: match config.admin_listen {
-                Some(address) => Some(bind(address).await?),
-                None => None,
-            },
+            admin: bind_some(config.admin_listen).await?,
+            web: bind_some(config.web.listen).await?,
         })
+    }
+}
+
+async fn bind_some(address: Option<SocketAddr>) -> io::Result<Option<TcpListener>> {
+    match address {
+        Some(address) => bind(address).await.map(Some),
+        None => Ok(None),
     }
 }
 
@@ -122,6 +135,7 @@ async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 
 async fn run(
     listener: TcpListener,
+    web: Option<(TcpListener, config::Web)>,
     services: Services,
     answers: Arc<Answers>,
     stop: impl Stream<Item = ()>,
@@ -129,7 +143,7 @@ async fn run(
     let mut stop = pin!(stop);
     let (phase, phases) = watch::channel(Phase::Serving);
     let (drain_delay, drain_timeout) = (answers.config.drain_delay, answers.config.drain_timeout);
-    let mut listener = Listener::new(listener, answers, phases);
+    let mut listener = Listener::new(listener, web, answers, phases);
     services.report(ServingStatus::Serving);
     tokio::select! {
         never = listener.accept() => match never {},

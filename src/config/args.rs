@@ -8,7 +8,7 @@ use clap::{
 use secrecy::SecretString;
 
 use super::{
-    Limits, Log, Policy, Server, dotenv, file,
+    Limits, Log, Policy, Server, Web, dotenv, file,
     server::{SERVING, SIZE_LIMITS},
     value::{MESSAGE, OrOff, address, bytes, duration, or_off},
 };
@@ -94,6 +94,8 @@ pub struct Args {
     pub(super) max_body_bytes: usize,
     #[command(flatten)]
     pub(super) server: Server,
+    #[command(flatten)]
+    pub(super) web: Web,
     #[command(flatten)]
     pub(super) log: Log,
 }

@@ -108,11 +108,16 @@ impl Config {
         faults.0.extend(contradictions(&args.server));
         faults.0.extend(args.server.tls.contradictions());
         let upstreams = args.config.and_then(|path| faults.upstreams(Source(path)));
+        if args.web.playground && args.web.listen.is_none() && args.command.is_none() {
+            let fault = "--playground: needs --web-listen, the port that the page is on";
+            faults.0.push(fault.to_owned());
+        }
         match base_url {
             Some(base_url) if faults.0.is_empty() => Ok(Self {
                 listen: args.listen,
                 admin_listen: args.admin_listen,
                 server: args.server,
+                web: args.web,
                 upstream: Upstream {
                     base_url,
                     api_key_source: match api_key {

@@ -2,7 +2,6 @@
 
 use std::{
     future::poll_fn,
-    net::SocketAddr,
     pin::pin,
     sync::{
         Arc,
@@ -17,7 +16,6 @@ use hyper::{body::Incoming, server::conn::http2, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::TcpStream,
     sync::watch,
     time,
 };
@@ -38,7 +36,7 @@ use crate::{
 pub(super) const LAST_WORDS: Duration = Duration::from_millis(750);
 
 /// Time that a caller has for its preface and for acknowledging the settings, which take a round trip.
-const PREFACE_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const PREFACE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The phase of the server's shutdown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -50,31 +48,9 @@ pub(super) enum Phase {
     Ending,
 }
 
-/// Shakes hands where TLS is on, and serves the connection.
-pub(super) async fn accept(
-    stream: TcpStream,
-    answers: Arc<Answers>,
-    phases: watch::Receiver<Phase>,
-) {
-    let peer = stream.peer_addr().ok();
-    let Some(tls) = &answers.tls else {
-        return serve(stream, peer, answers, phases).await;
-    };
-    match tls.accept(stream).await {
-        // Boxed, since it is large, and a plain connection has no use for its space.
-        Ok((stream, _names)) => {
-            Box::pin(serve(stream, peer, Arc::clone(&answers), phases)).await;
-        }
-        Err(error) => {
-            tracing::warn!(%error, ?peer, "refused a connection: the TLS handshake failed")
-        }
-    }
-}
-
 /// Serves a connection until its caller, its age or the server ends it. Dropping it ends its calls.
-async fn serve(
-    stream: impl AsyncRead + AsyncWrite + Unpin,
-    peer: Option<SocketAddr>,
+pub(super) async fn serve(
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
     answers: Arc<Answers>,
     phases: watch::Receiver<Phase>,
 ) {
@@ -104,7 +80,7 @@ async fn serve(
         tokio::select! {
             ended = connection.as_mut() => {
                 if let Err(error) = ended {
-                    tracing::debug!(%error, ?peer, "connection ended");
+                    tracing::debug!(%error, "connection ended");
                 }
                 return;
             }
@@ -189,7 +165,7 @@ async fn reached(phases: &mut watch::Receiver<Phase>, phase: Phase) {
 }
 
 /// Returns where the connection has not begun to speak HTTP/2 within `limit`, and never otherwise.
-async fn unopened(is_open: &AtomicBool, limit: Duration) {
+pub(super) async fn unopened(is_open: &AtomicBool, limit: Duration) {
     time::sleep(limit).await;
     if is_open.load(Ordering::Relaxed) {
         std::future::pending().await

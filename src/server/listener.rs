@@ -1,6 +1,13 @@
 //! Accepts connections, and survives running out of descriptors.
 
-use std::{collections::HashMap, convert::Infallible, io, net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    convert::Infallible,
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{
@@ -13,16 +20,20 @@ use tokio::{
 use super::{
     answer::Answers,
     connection::{self, Phase},
+    web,
 };
 use crate::config;
 
 /// Pause after a failed accept: where descriptors or memory have run out, the next one fails at once too.
 pub(super) const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// The socket, and the connections that came from it.
+type Accepted = io::Result<(TcpStream, SocketAddr)>;
+
+/// The sockets, and the connections that came from them.
 #[derive(Debug)]
 pub(super) struct Listener {
     socket: TcpListener,
+    web: Option<(TcpListener, Arc<config::Web>)>,
     connections: JoinSet<()>,
     answers: Arc<Answers>,
     phases: watch::Receiver<Phase>,
@@ -37,11 +48,13 @@ pub(super) struct Listener {
 impl Listener {
     pub(super) fn new(
         socket: TcpListener,
+        web: Option<(TcpListener, config::Web)>,
         answers: Arc<Answers>,
         phases: watch::Receiver<Phase>,
     ) -> Self {
         Self {
             socket,
+            web: web.map(|(socket, web)| (socket, Arc::new(web))),
             connections: JoinSet::new(),
             answers,
             phases,
@@ -54,11 +67,10 @@ impl Listener {
     pub(super) async fn accept(&mut self) -> Infallible {
         loop {
             tokio::select! {
-                accepted = self.socket.accept() => match accepted {
-                    Ok((stream, remote)) => self.admit(stream, remote.ip()),
-                    Err(error) if is_of_the_caller(&error) => {}
-                    Err(error) => self.pause(&error).await,
-                },
+                accepted = self.socket.accept() => self.accepted(accepted, None).await,
+                (accepted, web) = accept_web(self.web.as_ref()) => {
+                    self.accepted(accepted, Some(web)).await;
+                }
                 Some(ended) = self.connections.join_next() => report(ended),
             }
         }
@@ -69,7 +81,16 @@ impl Listener {
         self.connections
     }
 
-    fn admit(&mut self, stream: TcpStream, address: IpAddr) {
+    /// `web` says that it is a connection of the web port.
+    async fn accepted(&mut self, accepted: Accepted, web: Option<Arc<config::Web>>) {
+        match accepted {
+            Ok((stream, remote)) => self.admit(stream, remote.ip(), web),
+            Err(error) if is_of_the_caller(&error) => {}
+            Err(error) => self.pause(&error).await,
+        }
+    }
+
+    fn admit(&mut self, stream: TcpStream, address: IpAddr, web: Option<Arc<config::Web>>) {
         self.is_failing = false;
         while let Some(ended) = self.connections.try_join_next() {
             report(ended);
@@ -99,9 +120,9 @@ impl Listener {
             tracing::debug!(%error, "could not set a socket option");
         }
         let source = Arc::clone(source);
-        let connection = connection::accept(stream, Arc::clone(&self.answers), self.phases.clone());
+        let (answers, phases) = (Arc::clone(&self.answers), self.phases.clone());
         self.connections.spawn(async move {
-            connection.await;
+            open(stream, web, answers, phases).await;
             drop(source);
         });
     }
@@ -112,6 +133,44 @@ impl Listener {
             self.is_failing = true;
         }
         time::sleep(ACCEPT_PAUSE).await;
+    }
+}
+
+async fn accept_web(web: Option<&(TcpListener, Arc<config::Web>)>) -> (Accepted, Arc<config::Web>) {
+    match web {
+        Some((socket, web)) => (socket.accept().await, Arc::clone(web)),
+        None => std::future::pending().await,
+    }
+}
+
+/// Shakes hands where TLS is on, and serves the connection.
+async fn open(
+    stream: TcpStream,
+    web: Option<Arc<config::Web>>,
+    answers: Arc<Answers>,
+    phases: watch::Receiver<Phase>,
+) {
+    let peer = stream.peer_addr().ok();
+    let local = stream.local_addr();
+    let is_local = local.is_ok_and(|address| address.ip().is_loopback());
+    // What a plain gRPC connection has no use for is boxed.
+    match (&answers.tls, web) {
+        (None, None) => connection::serve(stream, answers, phases).await,
+        (None, Some(web)) => {
+            Box::pin(web::serve(stream, is_local, web, answers, phases)).await;
+        }
+        (Some(tls), web) => match tls.accept(stream, web.is_some()).await {
+            Ok(stream) => match web {
+                None => Box::pin(connection::serve(stream, Arc::clone(&answers), phases)).await,
+                Some(web) => {
+                    let answers = Arc::clone(&answers);
+                    Box::pin(web::serve(stream, is_local, web, answers, phases)).await;
+                }
+            },
+            Err(error) => {
+                tracing::warn!(%error, ?peer, "refused a connection: the TLS handshake failed");
+            }
+        },
     }
 }
 

@@ -154,7 +154,13 @@ async fn serve(change: impl FnOnce(&mut config::Server)) -> Served {
         tls: None,
     };
     let stops = ReceiverStream::new(stops);
-    task.spawn(run(listener, services, std::sync::Arc::new(answers), stops));
+    task.spawn(run(
+        listener,
+        None,
+        services,
+        std::sync::Arc::new(answers),
+        stops,
+    ));
     Served {
         address,
         stop,

@@ -91,17 +91,26 @@ impl Tls {
         Ok(true)
     }
 
-    /// Shakes hands, and returns the names of the caller's certificate beside the connection.
+    /// Shakes hands, and checks the names of the caller's certificate. Browsers may speak HTTP/1.1.
     pub(super) async fn accept(
         &self,
         stream: TcpStream,
-    ) -> io::Result<(TlsStream<TcpStream>, Vec<String>)> {
+        is_web: bool,
+    ) -> io::Result<TlsStream<TcpStream>> {
         let config = self
             .current
             .read()
             .unwrap_or_else(PoisonError::into_inner)
             .1
             .clone();
+        let config = match is_web {
+            true => {
+                let mut config = ServerConfig::clone(&config);
+                config.alpn_protocols.push(b"http/1.1".to_vec());
+                config.into()
+            }
+            false => config,
+        };
         let accepted = TlsAcceptor::from(config).accept(stream);
         let stream = time::timeout(HANDSHAKE_TIMEOUT, accepted).await??;
         let certificate = stream
@@ -110,7 +119,7 @@ impl Tls {
             .peer_certificates()
             .and_then(<[_]>::first);
         let Some(certificate) = certificate else {
-            return Ok((stream, Vec::new()));
+            return Ok(stream);
         };
         let names = names(certificate)?;
         let patterns = &self.settings.client_ids;
@@ -121,7 +130,7 @@ impl Tls {
                 "no name of the caller's certificate is in --tls-client-ids: {names:.512}"
             )));
         }
-        Ok((stream, names))
+        Ok(stream)
     }
 }
 

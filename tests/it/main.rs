@@ -87,3 +87,4 @@ mod upstream_statuses;
 mod upstream_tls;
 mod upstreams;
 mod upstreams_file;
+mod web;

@@ -10,7 +10,7 @@ use tonic::{
 };
 use url::Url;
 use vllm_grpc_adapter::{
-    config::{Config, Limits, Log, Policy, Server, Tls, Upstream, UpstreamTls},
+    config::{Config, Limits, Log, Policy, Server, Tls, Upstream, UpstreamTls, Web},
     proto::{
         GenerateRequest, StreamGenerateResponse, generation_service_client::GenerationServiceClient,
     },
@@ -22,6 +22,8 @@ use super::soon;
 /// A running adapter; dropping it ends it.
 pub(crate) struct Adapter {
     pub(crate) address: SocketAddr,
+    /// Of the web port, where the configuration has one.
+    pub(crate) web: Option<SocketAddr>,
     /// Connects with its first call.
     channel: Channel,
     stop: mpsc::Sender<()>,
@@ -52,9 +54,15 @@ impl Builder {
     pub(crate) async fn start(self) -> Adapter {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
+        let web = match self.config.web.listen {
+            Some(listen) => Some(TcpListener::bind(listen).await.unwrap()),
+            None => None,
+        };
+        let web_address = web.as_ref().map(|it| it.local_addr().unwrap());
         let listeners = Listeners {
             grpc: listener,
             admin: None,
+            web,
         };
         let (stop, stops) = mpsc::channel(2);
         let stops = ReceiverStream::new(stops);
@@ -62,6 +70,7 @@ impl Builder {
         task.spawn(server::serve(listeners, self.config, stops));
         Adapter {
             address,
+            web: web_address,
             channel: endpoint(address).connect_lazy(),
             stop,
             task,
@@ -149,6 +158,7 @@ fn config(base_url: Url) -> Config {
     Config {
         listen: ([127, 0, 0, 1], 0).into(),
         admin_listen: None,
+        web: Web::default(),
         server: Server {
             max_request_bytes: 32 << 20,
             max_response_bytes: 32 << 20,
