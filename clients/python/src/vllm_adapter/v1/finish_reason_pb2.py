@@ -24,14 +24,14 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#vllm_adapter/v1/finish_reason.proto\x12\x0fvllm_adapter.v1*\xbd\x01\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x16\n\x12\x46INISH_REASON_STOP\x10\x01\x12\x18\n\x14\x46INISH_REASON_LENGTH\x10\x02\x12\x1c\n\x18\x46INISH_REASON_TOOL_CALLS\x10\x03\x12 \n\x1c\x46INISH_REASON_CONTENT_FILTER\x10\x04\x12\x1c\n\x18\x46INISH_REASON_REPETITION\x10\x05\x42\x99\x01\n\x1cio.github.vllmgrpcadapter.v1B\x11\x46inishReasonProtoP\x01ZSgithub.com/vllm-grpc-adapter/vllm-grpc-adapter/gen/go/vllm_adapter/v1;vllmadapterv1\xaa\x02\x0eVllmAdapter.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#vllm_adapter/v1/finish_reason.proto\x12\x0fvllm_adapter.v1*\xbd\x01\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x16\n\x12\x46INISH_REASON_STOP\x10\x01\x12\x18\n\x14\x46INISH_REASON_LENGTH\x10\x02\x12\x1c\n\x18\x46INISH_REASON_TOOL_CALLS\x10\x03\x12 \n\x1c\x46INISH_REASON_CONTENT_FILTER\x10\x04\x12\x1c\n\x18\x46INISH_REASON_REPETITION\x10\x05\x42\x9d\x01\n\x1cio.github.vllmgrpcadapter.v1B\x11\x46inishReasonProtoP\x01ZWgithub.com/vllm-grpc-adapter/vllm-grpc-adapter/clients/go/vllm_adapter/v1;vllmadapterv1\xaa\x02\x0eVllmAdapter.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'vllm_adapter.v1.finish_reason_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
-  _globals['DESCRIPTOR']._serialized_options = b'\n\034io.github.vllmgrpcadapter.v1B\021FinishReasonProtoP\001ZSgithub.com/vllm-grpc-adapter/vllm-grpc-adapter/gen/go/vllm_adapter/v1;vllmadapterv1\252\002\016VllmAdapter.V1'
+  _globals['DESCRIPTOR']._serialized_options = b'\n\034io.github.vllmgrpcadapter.v1B\021FinishReasonProtoP\001ZWgithub.com/vllm-grpc-adapter/vllm-grpc-adapter/clients/go/vllm_adapter/v1;vllmadapterv1\252\002\016VllmAdapter.V1'
   _globals['_FINISHREASON']._serialized_start=57
   _globals['_FINISHREASON']._serialized_end=246
 # @@protoc_insertion_point(module_scope)

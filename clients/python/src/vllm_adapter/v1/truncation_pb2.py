@@ -24,14 +24,14 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n vllm_adapter/v1/truncation.proto\x12\x0fvllm_adapter.v1*f\n\x0eTruncationSide\x12\x1f\n\x1bTRUNCATION_SIDE_UNSPECIFIED\x10\x00\x12\x18\n\x14TRUNCATION_SIDE_LEFT\x10\x01\x12\x19\n\x15TRUNCATION_SIDE_RIGHT\x10\x02\x42\x97\x01\n\x1cio.github.vllmgrpcadapter.v1B\x0fTruncationProtoP\x01ZSgithub.com/vllm-grpc-adapter/vllm-grpc-adapter/gen/go/vllm_adapter/v1;vllmadapterv1\xaa\x02\x0eVllmAdapter.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n vllm_adapter/v1/truncation.proto\x12\x0fvllm_adapter.v1*f\n\x0eTruncationSide\x12\x1f\n\x1bTRUNCATION_SIDE_UNSPECIFIED\x10\x00\x12\x18\n\x14TRUNCATION_SIDE_LEFT\x10\x01\x12\x19\n\x15TRUNCATION_SIDE_RIGHT\x10\x02\x42\x9b\x01\n\x1cio.github.vllmgrpcadapter.v1B\x0fTruncationProtoP\x01ZWgithub.com/vllm-grpc-adapter/vllm-grpc-adapter/clients/go/vllm_adapter/v1;vllmadapterv1\xaa\x02\x0eVllmAdapter.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'vllm_adapter.v1.truncation_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
-  _globals['DESCRIPTOR']._serialized_options = b'\n\034io.github.vllmgrpcadapter.v1B\017TruncationProtoP\001ZSgithub.com/vllm-grpc-adapter/vllm-grpc-adapter/gen/go/vllm_adapter/v1;vllmadapterv1\252\002\016VllmAdapter.V1'
+  _globals['DESCRIPTOR']._serialized_options = b'\n\034io.github.vllmgrpcadapter.v1B\017TruncationProtoP\001ZWgithub.com/vllm-grpc-adapter/vllm-grpc-adapter/clients/go/vllm_adapter/v1;vllmadapterv1\252\002\016VllmAdapter.V1'
   _globals['_TRUNCATIONSIDE']._serialized_start=53
   _globals['_TRUNCATIONSIDE']._serialized_end=155
 # @@protoc_insertion_point(module_scope)
