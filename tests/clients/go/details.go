@@ -13,7 +13,7 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
-	pb "github.com/vllm-grpc-adapter/vllm-grpc-adapter/gen/go/vllm_adapter/v1"
+	pb "github.com/vllm-grpc-adapter/vllm-grpc-adapter/clients/go/vllm_adapter/v1"
 )
 
 // details are those of an error, one of each kind.

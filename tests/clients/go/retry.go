@@ -9,7 +9,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 
-	pb "github.com/vllm-grpc-adapter/vllm-grpc-adapter/gen/go/vllm_adapter/v1"
+	pb "github.com/vllm-grpc-adapter/vllm-grpc-adapter/clients/go/vllm_adapter/v1"
 )
 
 // retrying is a client on a channel of its own, whose policy it obeys.
