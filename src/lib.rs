@@ -11,7 +11,7 @@
 //! - [`sse`]: server-sent events from bytes.
 //! - [`proto`]: the contract, generated.
 //! - [`telemetry`]: the log.
-//! - [`demo`]: a simulated vLLM, to try all this without a GPU.
+//! - [`demo`]: what to try in front of a simulated vLLM.
 
 pub mod config;
 pub mod demo;

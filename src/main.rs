@@ -92,8 +92,11 @@ async fn serve(mut config: Config, command: Option<Command>) -> Result<(), Box<d
     let address = listener.local_addr()?;
     let demo = match command {
         Some(Command::Demo) => {
-            let upstream =
-                demo::Upstream::bind(([127, 0, 0, 1], 0).into(), demo::Settings::default()).await?;
+            let upstream = fake_vllm::Upstream::bind(
+                ([127, 0, 0, 1], 0).into(),
+                fake_vllm::Settings::default(),
+            )
+            .await?;
             config.upstream.base_url = upstream.base_url();
             // Nobody depends on a demo, so that Ctrl-C ends it at once.
             (config.server.drain_delay, config.server.drain_timeout) = Default::default();

@@ -30,12 +30,12 @@ struct Demo {
 
 impl Demo {
     async fn start() -> Self {
-        let settings = demo::Settings {
+        let settings = fake_vllm::Settings {
             write_interval: Duration::ZERO,
-            ..demo::Settings::default()
+            ..fake_vllm::Settings::default()
         };
         let any_port = ([127, 0, 0, 1], 0).into();
-        let upstream = demo::Upstream::bind(any_port, settings).await.unwrap();
+        let upstream = fake_vllm::Upstream::bind(any_port, settings).await.unwrap();
         let adapter = Adapter::before(upstream.base_url()).start().await;
         let mut task = JoinSet::new();
         task.spawn(upstream.run());
@@ -232,7 +232,7 @@ async fn the_binary_prints_lines_that_work_and_ends_at_once() {
             None => question,
         };
         let answer = client.generate(question).await.unwrap().into_inner();
-        assert_eq!(answer.model, demo::MODEL, "{line}");
+        assert_eq!(answer.model, fake_vllm::MODEL, "{line}");
     }
     process.send(Signal::INT);
     assert!(process.exit().await.success());

@@ -6,10 +6,10 @@ use serde_json::{Value, json};
 const MAX_DEPTH: usize = 16;
 
 /// The value of every text that has no choices.
-pub(super) const TEXT: &str = "Ada";
+pub(crate) const TEXT: &str = "Ada";
 
 /// A value that fits `schema`, as far as its type, choices, properties and bounds go.
-pub(super) fn example(schema: &Value) -> Value {
+pub(crate) fn example(schema: &Value) -> Value {
     value(schema, schema, MAX_DEPTH)
 }
 

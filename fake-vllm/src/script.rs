@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{
+use crate::{
     answer::{Kind, Part},
     request::{Request, text},
     schema,
@@ -13,7 +13,7 @@ const GREETING: &str = "Hello! How can I help you today?";
 const OTHERWISE: &str = "I am a simulated vLLM and recite a script. Start the adapter with --upstream to ask a real model.";
 
 /// The message that answers a request, in each of its choices.
-pub(super) fn message(request: &Request) -> Vec<Part> {
+pub(crate) fn message(request: &Request) -> Vec<Part> {
     let question = request.question();
     if let Some(turn) = request
         .messages

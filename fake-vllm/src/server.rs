@@ -23,7 +23,7 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 use tokio::{net::TcpStream, task::yield_now, time};
 
-use super::{
+use crate::{
     answer::Answer,
     error::Error,
     fault::{Failed, Fault},
@@ -55,7 +55,7 @@ pub struct Settings {
 
 /// What all connections share.
 #[derive(Debug)]
-pub(super) struct Server {
+pub(crate) struct Server {
     settings: Arc<Settings>,
     failed: Failed,
     /// Each generation that runs holds a clone.
@@ -77,7 +77,7 @@ impl Default for Settings {
 // === impl Server ===
 
 impl Server {
-    pub(super) fn new(settings: Settings) -> Self {
+    pub(crate) fn new(settings: Settings) -> Self {
         Self {
             settings: Arc::new(settings),
             failed: Failed::default(),
@@ -86,7 +86,7 @@ impl Server {
     }
 
     /// Answers the requests of one connection until it closes.
-    pub(super) async fn serve(self: Arc<Self>, stream: TcpStream) {
+    pub(crate) async fn serve(self: Arc<Self>, stream: TcpStream) {
         // Without it, the system holds an event back until the one before is acknowledged.
         let _ = stream.set_nodelay(true);
         let answer = |request| async { Ok::<_, Infallible>(self.answer(request).await) };
