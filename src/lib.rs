@@ -11,8 +11,10 @@
 //! - [`sse`]: server-sent events from bytes.
 //! - [`proto`]: the contract, generated.
 //! - [`telemetry`]: the log.
+//! - [`ask`]: a client for the terminal.
 //! - [`demo`]: what to try in front of a simulated vLLM.
 
+pub mod ask;
 pub mod config;
 pub mod demo;
 mod openai;

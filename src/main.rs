@@ -15,7 +15,8 @@ use tokio::{
 };
 use tokio_stream::Stream;
 use vllm_grpc_adapter::{
-    config::{self, Args, Command, Config},
+    ask,
+    config::{self, Args, Ask, Command, Config},
     demo, server,
     telemetry::{Chain, logging},
 };
@@ -29,6 +30,9 @@ fn main() -> ExitCode {
         Err(error) => return usage(&error),
     };
     let command = args.command.clone();
+    if let Some(Command::Ask(options)) = command {
+        return ask(&options);
+    }
     let config = match Config::try_from_args(args) {
         Ok(config) => config,
         Err(faults) => {
@@ -61,6 +65,24 @@ fn usage(error: &clap::Error) -> ExitCode {
         return ExitCode::from(EXIT_USAGE);
     }
     ExitCode::SUCCESS
+}
+
+/// Asks, and turns what happened into an exit code.
+fn ask(options: &Ask) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            print_error(&error);
+            return ExitCode::FAILURE;
+        }
+    };
+    let code = runtime.block_on(ask::run(options));
+    // A thread that waits for a line must not hold up the end.
+    runtime.shutdown_background();
+    ExitCode::from(code)
 }
 
 fn run(config: Config, command: Option<Command>) -> Result<(), Box<dyn Error>> {
@@ -103,7 +125,7 @@ async fn serve(mut config: Config, command: Option<Command>) -> Result<(), Box<d
             say_how_to_call(address, &config.upstream.base_url)?;
             Some(upstream)
         }
-        None => None,
+        Some(Command::Ask(_)) | None => None,
     };
     let config::Upstream {
         base_url: upstream,

@@ -8,7 +8,7 @@ use clap::{
 use secrecy::SecretString;
 
 use super::{
-    Limits, Log, Policy, Server, dotenv,
+    Ask, Limits, Log, Policy, Server, dotenv,
     server::{SERVING, SIZE_LIMITS},
     value::{MESSAGE, address, bytes, duration},
 };
@@ -89,6 +89,8 @@ pub struct Args {
 /// What to run in place of the adapter in front of a vLLM.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
+    /// Ask a model by way of an adapter, and print the answer as it comes.
+    Ask(Ask),
     /// Serve in front of a simulated vLLM inside this process, which needs no GPU. `--upstream` is not used.
     Demo,
 }
@@ -110,7 +112,11 @@ impl Args {
         let mut variables = env::vars_os();
         let in_environment = variables.any(|(name, _value)| name == API_KEY);
         dotenv::load(&file).map_err(fault)?;
-        let matches = command().try_get_matches_from(arguments)?;
+        let arguments: Vec<_> = arguments.into_iter().collect();
+        let asks = arguments.get(1).is_some_and(|command| command == "ask");
+        // A client has none of the server's flags.
+        let command = command().mut_args(|arg| arg.global(!asks));
+        let matches = command.try_get_matches_from(arguments)?;
         let mut args = Self::from_arg_matches(&matches)?;
         args.api_key_source = match matches.value_source("api_key") {
             Some(ValueSource::CommandLine) => "--upstream-api-key".to_owned(),

@@ -35,6 +35,11 @@ const IMPURE: &[&str] = &[
 
 const MODULES: &[Module] = &[
     Module {
+        name: "ask",
+        may_name: &["config", "proto"],
+        must_not_hold: &["hyper::", "env::", "tracing::"],
+    },
+    Module {
         name: "config",
         may_name: &[],
         must_not_hold: &["tokio::", "tonic::", "hyper::", "tracing::"],
