@@ -19,7 +19,7 @@ use secrecy::SecretString;
 use url::Url;
 
 pub use args::{Args, Command};
-pub use ask::Ask;
+pub use ask::{Ask, DEFAULT_ADDRESS};
 #[cfg(test)]
 pub(crate) use check::ALWAYS_TAKEN;
 pub use check::Faults;

@@ -10,6 +10,7 @@
 //! - [`openai`]: the upstream's JSON, as data.
 //! - [`sse`]: server-sent events from bytes.
 //! - [`proto`]: the contract, generated.
+//! - [`startup`]: what a terminal shows at the start.
 //! - [`telemetry`]: the log.
 //! - [`ask`]: a client for the terminal.
 //! - [`demo`]: what to try in front of a simulated vLLM.
@@ -22,6 +23,7 @@ pub mod proto;
 pub mod server;
 mod service;
 mod sse;
+pub mod startup;
 pub mod telemetry;
 mod translate;
 mod upstream;

@@ -3,7 +3,7 @@
 use std::{
     error::Error,
     fmt,
-    io::{self, Write},
+    io::{self, IsTerminal, Write},
     net::SocketAddr,
     process::ExitCode,
 };
@@ -17,9 +17,12 @@ use tokio_stream::Stream;
 use vllm_grpc_adapter::{
     ask,
     config::{self, Args, Ask, Command, Config},
-    demo, server,
+    demo, server, startup,
     telemetry::{Chain, logging},
 };
+
+/// How a command to try looks on a terminal.
+const COMMAND: anstyle::Style = anstyle::AnsiColor::Cyan.on_default();
 
 /// The command line or the configuration is wrong (`EX_USAGE` of BSD's sysexits).
 const EXIT_USAGE: u8 = 64;
@@ -122,17 +125,14 @@ async fn serve(mut config: Config, command: Option<Command>) -> Result<(), Box<d
             config.upstream.base_url = upstream.base_url();
             // Nobody depends on a demo, so that Ctrl-C ends it at once.
             (config.server.drain_delay, config.server.drain_timeout) = Default::default();
-            say_how_to_call(address, &config.upstream.base_url)?;
             Some(upstream)
         }
         Some(Command::Ask(_)) | None => None,
     };
-    let config::Upstream {
-        base_url: upstream,
-        api_key_source: key,
-        ..
-    } = &config.upstream;
-    tracing::info!(%address, %upstream, %key, "serving gRPC");
+    say_what_is_served(&config, address);
+    if demo.is_some() {
+        say_what_to_try(address, &config.upstream.base_url)?;
+    }
     let served = server::serve(listener, config, stop);
     match demo {
         None => served.await?,
@@ -182,12 +182,33 @@ fn raise_descriptor_limit() {
     }
 }
 
-/// Prints the calls to try, ready to paste.
-fn say_how_to_call(address: SocketAddr, upstream: &impl fmt::Display) -> io::Result<()> {
-    let lines = demo::grpcurl_lines(address);
+/// Says what is served: to a person at a terminal on a screen, elsewhere in a line of the log.
+fn say_what_is_served(config: &Config, address: SocketAddr) {
+    let is_for_a_person = io::stderr().is_terminal() && !config.log.json;
+    if is_for_a_person && tracing::enabled!(tracing::Level::INFO) {
+        // Nothing can be done where standard error is closed.
+        let _ = write!(anstream::stderr(), "{}", startup::screen(config, address));
+        return;
+    }
+    let config::Upstream {
+        base_url: upstream,
+        api_key_source: key,
+        ..
+    } = &config.upstream;
+    let version = env!("CARGO_PKG_VERSION");
+    tracing::info!(%address, %upstream, %key, version, "serving gRPC");
+}
+
+/// Prints what to try in the demo.
+fn say_what_to_try(address: SocketAddr, upstream: &impl fmt::Display) -> io::Result<()> {
+    let program = std::env::args().next();
+    let program = program.as_deref().unwrap_or("vllm-grpc-adapter");
+    let lines = demo::lines(program, address).map(|line| format!("  {COMMAND}{line}{COMMAND:#}"));
     writeln!(
-        io::stdout(),
-        "The simulated vLLM is at {upstream}. In another terminal:\n\n{lines}\nCtrl-C ends it."
+        anstream::stdout(),
+        "\nThe simulated vLLM is at {upstream} and recites a script. In another terminal:\n\n{}\n\n\
+        `ask` without a question begins a conversation. Ctrl-C ends the demo.\n",
+        lines.join("\n"),
     )
 }
 

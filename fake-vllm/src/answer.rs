@@ -90,7 +90,7 @@ fn cut_at_stop(text: &mut String, stop: &Value) -> Option<String> {
 }
 
 /// The tokens of a text: runs of letters and digits with the space before, and single other characters.
-fn split(text: &str) -> Vec<String> {
+pub(crate) fn split(text: &str) -> Vec<String> {
     let mut tokens: Vec<String> = Vec::new();
     let mut may_join = false;
     for character in text.chars() {

@@ -1,15 +1,18 @@
 //! A simulated vLLM, to try the adapter without a GPU: for its `demo`, its clients' tests and its benchmark of load.
 //!
-//! It answers as vLLM 0.32 does: the same routes, JSON, server-sent events and error bodies. The answers come from a
-//! small script in place of a model. It shares no code with the adapter, so a mistake there cannot hide itself here.
+//! It answers as vLLM 0.32 does: the same routes, JSON, server-sent events and error bodies. Texts come from a
+//! small script in place of a model, and vectors from the letters of the texts, so that all is the same every time. It shares no code with the adapter, so a mistake there cannot hide itself here.
 
 mod answer;
+mod embedding;
 mod error;
 mod fault;
+mod picture;
 mod request;
 mod schema;
 mod script;
 mod server;
+mod tokenizer;
 mod wire;
 
 use std::{convert::Infallible, io, net::SocketAddr, sync::Arc};

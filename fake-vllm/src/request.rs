@@ -36,9 +36,14 @@ pub(crate) struct Request {
 impl Request {
     /// The text to answer: the newest turn of the user, or the prompt of a completion.
     pub(crate) fn question(&self) -> String {
-        let mut newest_first = self.messages.iter().rev();
-        let turn = newest_first.find(|turn| turn["role"] == "user");
+        let turn = self.newest_turn();
         turn.map_or_else(|| text(&self.prompt), |turn| text(&turn["content"]))
+    }
+
+    /// The newest turn of the user.
+    pub(crate) fn newest_turn(&self) -> Option<&Value> {
+        let mut newest_first = self.messages.iter().rev();
+        newest_first.find(|turn| turn["role"] == "user")
     }
 
     /// A token is four bytes.

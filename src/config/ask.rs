@@ -2,6 +2,9 @@
 
 use std::path::PathBuf;
 
+/// Where an adapter listens unless it is told otherwise.
+pub const DEFAULT_ADDRESS: &str = "127.0.0.1:50051";
+
 /// What to ask of an adapter, and how to print the answer.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "\
@@ -20,7 +23,7 @@ pub struct Ask {
     /// conversation begins, which Ctrl-D ends.
     pub prompt: Vec<String>,
     /// Address and port of the adapter.
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:50051")]
+    #[arg(long, value_name = "ADDRESS", default_value = DEFAULT_ADDRESS)]
     pub address: String,
     /// Model to ask. Unset: the adapter's default.
     #[arg(

@@ -46,7 +46,7 @@ const MODULES: &[Module] = &[
     },
     Module {
         name: "demo",
-        may_name: &[],
+        may_name: &["config"],
         must_not_hold: &["tokio::", "tonic::", "env::", "tracing::"],
     },
     Module {
@@ -81,6 +81,11 @@ const MODULES: &[Module] = &[
         name: "sse",
         may_name: &[],
         must_not_hold: IMPURE,
+    },
+    Module {
+        name: "startup",
+        may_name: &["config"],
+        must_not_hold: &["tokio::", "tonic::", "env::", "tracing::"],
     },
     Module {
         name: "telemetry",

@@ -59,8 +59,8 @@ async fn an_answer_goes_to_standard_output() {
         (
             &["Think about 2+2."],
             0,
-            "The answer is 4.\n",
-            "4.\n\ndemo: ",
+            "2 + 2 = 4\n",
+            "so 4 is the sum.\n\ndemo: ",
         ),
         (&["--max-tokens", "2", "Count to 3."], 2, "1 2\n", "cut off"),
         (
