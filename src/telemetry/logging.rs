@@ -22,6 +22,13 @@ use crate::config::Log;
 /// Lines that may wait to be written: some 2 MiB.
 const MAX_WAITING_LINES: usize = 8192;
 
+/// How long lines are collected and then written together: a wake of the thread and a system call for each would cost
+/// more than the rest of the line.
+const WRITE_INTERVAL: Duration = Duration::from_millis(5);
+
+/// Bytes that are written together, beyond the last line.
+const MAX_WRITE_BYTES: usize = 256 << 10;
+
 /// Longest time to write the last lines before the process ends.
 const LAST_LINES_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -76,25 +83,35 @@ pub fn start(log: &Log) -> Result<Logging, Box<dyn Error + Send + Sync>> {
     Ok(Logging { lines, end })
 }
 
-/// Writes lines up to the last one. Where none waits, it reports how many were dropped, as a line of the log.
+/// Writes lines up to the last one. Once they have been written, it reports how many were dropped, as a line of the log.
 fn write(lines: &Receiver<Vec<u8>>, n_dropped: &AtomicUsize) {
-    let next = || {
-        lines.try_recv().or_else(|_empty| {
-            let lines_dropped = n_dropped.swap(0, Relaxed);
-            if lines_dropped > 0 {
-                tracing::warn!(
-                    lines_dropped,
-                    "lines of the log were dropped: nobody read them"
-                );
-            }
-            lines.recv()
-        })
-    };
-    while let Ok(line) = next()
-        && !line.is_empty()
-    {
+    let mut text = Vec::new();
+    while let Ok(first) = lines.recv() {
+        if !first.is_empty() {
+            thread::sleep(WRITE_INTERVAL);
+        }
+        let mut is_last = first.is_empty();
+        text.extend(first);
+        while !is_last
+            && text.len() < MAX_WRITE_BYTES
+            && let Ok(line) = lines.try_recv()
+        {
+            is_last = line.is_empty();
+            text.extend(line);
+        }
         // Nothing can be done where standard error is closed.
-        let _ = io::stderr().write_all(&line);
+        let _ = io::stderr().write_all(&text);
+        text.clear();
+        if is_last {
+            return;
+        }
+        let lines_dropped = n_dropped.swap(0, Relaxed);
+        if lines_dropped > 0 {
+            tracing::warn!(
+                lines_dropped,
+                "lines of the log were dropped: nobody read them"
+            );
+        }
     }
 }
 
