@@ -67,6 +67,7 @@ async fn ask(options: &Ask, printer: &mut Output) -> Result<u8, Failure> {
             }
         }
     }
+    printer.part()?;
     Ok(0)
 }
 

@@ -29,3 +29,25 @@ pub fn screen(config: &Config, address: SocketAddr) -> String {
     ]
     .concat()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Args;
+
+    #[test]
+    fn the_screen_says_what_is_served() {
+        let flags = ["x", "--upstream", "http://vllm:8000/v1", "--no-reflection"];
+        let args = Args::read(flags.map(Into::into)).unwrap();
+        let config = Config::try_from_args(args).unwrap();
+        let screen = screen(&config, "[::1]:7".parse().unwrap());
+        for part in [
+            "[::1]:7, plaintext",
+            "http://vllm:8000/v1",
+            " health\n",
+            env!("CARGO_PKG_VERSION"),
+        ] {
+            assert!(screen.contains(part), "{screen}");
+        }
+    }
+}

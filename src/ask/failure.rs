@@ -13,7 +13,7 @@ const EXIT_USAGE: u8 = 64;
 const EXIT_UNREACHABLE: u8 = 69;
 const EXIT_TRY_AGAIN: u8 = 75;
 /// As a shell counts SIGINT.
-const EXIT_INTERRUPTED: u8 = 130;
+pub(super) const EXIT_INTERRUPTED: u8 = 130;
 
 /// Why there is no whole answer. Texts are empty where there is nothing to tell.
 #[derive(Debug)]
@@ -54,7 +54,7 @@ impl Failure {
     }
 
     pub(super) fn interrupted() -> Self {
-        Self::new(EXIT_INTERRUPTED, "stopped by Ctrl-C")
+        Self::new(EXIT_INTERRUPTED, "stopped")
     }
 
     /// Nothing listens at the address, or no adapter.

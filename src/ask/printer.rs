@@ -8,7 +8,7 @@ use std::{
 use anstyle::{AnsiColor, Style};
 use serde_json::{Value, json};
 
-use super::failure::Failure;
+use super::failure::{EXIT_INTERRUPTED, Failure};
 use crate::proto::{ChatMessage, FinishReason, GenerateResponse, stream_generate_response::Event};
 
 const DIM: Style = Style::new().dimmed();
@@ -66,6 +66,11 @@ impl<O: Write, E: Write> Printer<O, E> {
         writeln!(self.err, "{DIM}{text}{DIM:#}")
     }
 
+    /// Ends a conversation, in a line of its own.
+    pub(super) fn part(&mut self) -> io::Result<()> {
+        writeln!(self.err)
+    }
+
     /// Asks for the next turn.
     pub(super) fn invite(&mut self) -> io::Result<()> {
         write!(self.err, "\n{PROMPT}>{PROMPT:#} ")?;
@@ -110,6 +115,9 @@ impl<O: Write, E: Write> Printer<O, E> {
         }
         self.end_line()?;
         let lines = printable(&failure.lines());
+        if failure.exit == EXIT_INTERRUPTED {
+            return write!(self.err, "{DIM}{lines}{DIM:#}");
+        }
         write!(self.err, "{ERROR}error:{ERROR:#} {lines}")
     }
 

@@ -260,10 +260,34 @@ async fn ctrl_c_ends_the_call_and_the_program() {
         child.wait_with_output().unwrap()
     });
     let (exit, _out, err) = told(output.await.unwrap());
-    assert_eq!(
-        (exit, err.contains("stopped by Ctrl-C")),
-        (130, true),
-        "{err}"
-    );
+    assert_eq!((exit, err.ends_with("stopped\n")), (130, true), "{err}");
     demo.says("CALLER_CANCELLED").await;
+}
+
+/// `script` of util-linux gives the program a terminal.
+#[tokio::test]
+async fn a_terminal_gets_a_conversation() {
+    let demo = Process::demo().start().await;
+    let program = env!("CARGO_BIN_EXE_vllm-grpc-adapter");
+    let line = format!("{program} ask --address {} --system Short.", demo.address);
+    let mut command = Command::new("script");
+    command.args(["--quiet", "--return", "--command", &line, "/dev/null"]);
+    command.env("TERM", "xterm").env_remove("NO_COLOR");
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin
+        .write_all(b"Think about 1 + 2.\n\nFail with 503.\nCount to 3.\n\x04")
+        .unwrap();
+    let output = task::spawn_blocking(|| child.wait_with_output().unwrap());
+    let (exit, out, _err) = told(output.await.unwrap());
+    assert_eq!(exit, 0, "{out}");
+    let texts = ["1 + 2 = 3\r\n", "UPSTREAM_OVERLOADED", "1 2 3\r\n"];
+    let places = texts.map(|text| out.find(text).unwrap_or_else(|| panic!("{text}: {out}")));
+    assert!(places.is_sorted(), "{out}");
+    assert!(out.contains("\u{1b}[2m"), "{out}");
+    drop(stdin);
 }
