@@ -1,60 +1,58 @@
 //! Why there is no whole answer: what is told, and the exit code.
 
-use std::{error::Error, fmt, io, iter};
+use std::{collections::BTreeMap, error::Error, fmt::Display, io, iter};
 
 use serde_json::{Value, json};
-use tonic::{Code, Status};
+use tonic::{
+    Code::{
+        self, Aborted, DeadlineExceeded, FailedPrecondition, InvalidArgument, NotFound,
+        PermissionDenied, ResourceExhausted, Unauthenticated, Unavailable, Unimplemented,
+    },
+    Status,
+};
 use tonic_types::StatusExt;
 
-pub(super) const EXIT_CUT: u8 = 2;
-const EXIT_FAILED: u8 = 1;
+const FAILED: u8 = 1;
+pub(super) const CUT: u8 = 2;
 // Of BSD's sysexits, as far as it has them.
-const EXIT_USAGE: u8 = 64;
-const EXIT_UNREACHABLE: u8 = 69;
-const EXIT_TRY_AGAIN: u8 = 75;
+const USAGE: u8 = 64;
+const UNREACHABLE: u8 = 69;
+const TRY_AGAIN: u8 = 75;
 /// As a shell counts SIGINT.
-pub(super) const EXIT_INTERRUPTED: u8 = 130;
+pub(super) const INTERRUPTED: u8 = 130;
 
-/// Why there is no whole answer. Texts are empty where there is nothing to tell.
+/// Why there is no whole answer.
 #[derive(Debug)]
 pub(super) struct Failure {
     pub(super) exit: u8,
     message: String,
-    pub(super) hint: String,
-    refusal: Option<Box<Refusal>>,
-}
-
-/// What the adapter told beside the message.
-#[derive(Debug, Default)]
-struct Refusal {
-    /// That of `google.rpc.ErrorInfo`.
-    reason: String,
-    /// gRPC's name of the code.
-    code: String,
-    /// Paths of wrong fields, each with what is wrong.
-    fields: Vec<(String, String)>,
-    request_id: String,
+    /// What is told beside it, by its name.
+    facts: Vec<(&'static str, String)>,
 }
 
 // === impl Failure ===
 
 impl Failure {
-    fn new(exit: u8, message: impl fmt::Display) -> Self {
+    fn new(exit: u8, message: impl Display) -> Self {
         Self {
             exit,
             message: message.to_string(),
-            hint: String::new(),
-            refusal: None,
+            facts: Vec::new(),
         }
     }
 
+    pub(super) fn with(mut self, name: &'static str, text: impl Into<String>) -> Self {
+        self.facts.push((name, text.into()));
+        self
+    }
+
     /// A flag or a file cannot be used.
-    pub(super) fn usage(name: &str, fault: impl fmt::Display) -> Self {
-        Self::new(EXIT_USAGE, format!("{name}: {fault}"))
+    pub(super) fn usage(name: &str, fault: impl Display) -> Self {
+        Self::new(USAGE, format!("{name}: {fault}"))
     }
 
     pub(super) fn interrupted() -> Self {
-        Self::new(EXIT_INTERRUPTED, "stopped")
+        Self::new(INTERRUPTED, "stopped")
     }
 
     /// Nothing listens at the address, or no adapter.
@@ -64,10 +62,8 @@ impl Failure {
             "no adapter answers at {address}: {}",
             cause.unwrap_or(error)
         );
-        Self {
-            hint: "start one with `vllm-grpc-adapter demo` or `vllm-grpc-adapter --upstream URL`, or say with --address where it is".to_owned(),
-            ..Self::new(EXIT_UNREACHABLE, message)
-        }
+        let hint = "start one by `vllm-grpc-adapter demo` or `vllm-grpc-adapter --upstream URL`, or name its --address";
+        Self::new(UNREACHABLE, message).with("hint", hint)
     }
 
     /// The call ended with that status.
@@ -77,108 +73,75 @@ impl Failure {
             // Every adapter gives a reason, so that this comes of the connection or of another server.
             return Self::unreachable(address, status);
         };
-        let fields = details.bad_request().into_iter();
-        let fields = fields.flat_map(|it| &it.field_violations);
+        let mut failure = Self::new(exit(status.code()), status.message());
+        let violations = details.bad_request().map(|it| &it.field_violations[..]);
+        // The message says what is wrong with them.
+        let fields = violations.unwrap_or_default().iter();
+        let fields: Vec<_> = fields.map(|it| it.field.as_str()).collect();
+        if !fields.is_empty() {
+            failure = failure.with("field", fields.join(", "));
+        }
+        failure = failure.with("reason", &info.reason);
         let after = details.retry_info().and_then(|it| it.retry_delay);
         let after = after.map(|after| format!("try again in {:.1} s", after.as_secs_f32()));
-        let request_id = details.request_info().map(|it| it.request_id.clone());
-        let refusal = Refusal {
-            reason: info.reason.clone(),
-            code: name(status.code()),
-            fields: fields
-                .map(|it| (it.field.clone(), it.description.clone()))
-                .collect(),
-            request_id: request_id.unwrap_or_default(),
-        };
-        Self {
-            hint: hint(&info.reason).map_or(after.unwrap_or_default(), str::to_owned),
-            refusal: Some(Box::new(refusal)),
-            ..Self::new(exit(status.code()), status.message())
+        if let Some(hint) = hint(&info.reason).map(str::to_owned).or(after) {
+            failure = failure.with("hint", hint);
+        }
+        match details.request_info() {
+            Some(request) => failure.with("request", &request.request_id),
+            None => failure,
         }
     }
 
     /// Whether the adapter gave that reason.
     pub(super) fn has_reason(&self, reason: &str) -> bool {
-        self.refusal.as_ref().is_some_and(|it| it.reason == reason)
+        let mut facts = self.facts.iter();
+        facts.any(|(name, text)| *name == "reason" && text == reason)
     }
 
     /// As lines of text.
     pub(super) fn lines(&self) -> String {
-        let mut lines = format!("{}\n", self.message);
-        let mut line = |name: &str, text: &str| {
-            if !text.is_empty() {
-                lines += &format!("  {name:<8} {text}\n");
-            }
-        };
-        let refusal = self.refusal.as_deref();
-        for (field, description) in refusal.into_iter().flat_map(|it| &it.fields) {
-            match self.message.contains(description) {
-                true => line("field", field),
-                false => line("field", &format!("{field}: {description}")),
-            }
-        }
-        if let Some(Refusal { reason, code, .. }) = refusal {
-            line("reason", &format!("{reason} ({code})"));
-        }
-        line("hint", &self.hint);
-        line("request", refusal.map_or("", |it| &it.request_id));
-        lines
+        let facts = self.facts.iter();
+        let facts = facts.map(|(name, text)| format!("  {name:<8} {text}\n"));
+        iter::once(format!("{}\n", self.message))
+            .chain(facts)
+            .collect()
     }
 
     /// As JSON, with the same.
     pub(super) fn json(&self) -> Value {
-        let refusal = self.refusal.as_deref();
-        let fields = refusal.into_iter().flat_map(|it| &it.fields);
-        let fields = fields.map(|it| json!({"field": it.0, "description": it.1}));
-        json!({"error": {
-            "message": self.message,
-            "reason": refusal.map(|it| &it.reason),
-            "code": refusal.map(|it| &it.code),
-            "fields": fields.collect::<Vec<_>>(),
-            "hint": self.hint,
-            "request_id": refusal.map(|it| &it.request_id),
-        }})
+        let facts = self.facts.iter().map(|(name, text)| (*name, text));
+        let all = iter::once(("message", &self.message)).chain(facts);
+        json!({"error": all.collect::<BTreeMap<_, _>>()})
     }
 }
 
 /// The output cannot be written, or the input read.
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
-        Self::new(EXIT_FAILED, error)
+        Self::new(FAILED, error)
     }
 }
 
 fn exit(code: Code) -> u8 {
-    match code {
-        Code::InvalidArgument
-        | Code::NotFound
-        | Code::FailedPrecondition
-        | Code::OutOfRange
-        | Code::PermissionDenied
-        | Code::Unauthenticated
-        | Code::Unimplemented => EXIT_USAGE,
-        Code::Unavailable | Code::ResourceExhausted | Code::DeadlineExceeded | Code::Aborted => {
-            EXIT_TRY_AGAIN
-        }
-        Code::Ok
-        | Code::Cancelled
-        | Code::Unknown
-        | Code::AlreadyExists
-        | Code::Internal
-        | Code::DataLoss => EXIT_FAILED,
+    if matches!(
+        code,
+        InvalidArgument
+            | NotFound
+            | FailedPrecondition
+            | PermissionDenied
+            | Unauthenticated
+            | Unimplemented
+    ) {
+        return USAGE;
     }
-}
-
-/// `NOT_FOUND` of `NotFound`.
-fn name(code: Code) -> String {
-    let mut name = String::new();
-    for letter in format!("{code:?}").chars() {
-        if letter.is_uppercase() && !name.is_empty() {
-            name.push('_');
-        }
-        name.extend(letter.to_uppercase());
+    match matches!(
+        code,
+        Unavailable | ResourceExhausted | DeadlineExceeded | Aborted
+    ) {
+        true => TRY_AGAIN,
+        false => FAILED,
     }
-    name
 }
 
 /// What the person at the terminal may do, where the reason tells.
@@ -188,15 +151,11 @@ fn hint(reason: &str) -> Option<&'static str> {
             "no vLLM answers the adapter: start `vllm serve`, or correct the adapter's --upstream"
         }
         "UPSTREAM_MISROUTED" => {
-            "the adapter's --upstream is not a base URL of a vLLM: it ends in /v1"
+            "the adapter's --upstream is no base URL of a vLLM, which ends in /v1"
         }
         "UPSTREAM_AUTH" => {
-            "vLLM refuses the adapter's key: start the adapter with vLLM's --api-key in OPENAI_API_KEY"
+            "vLLM refuses the adapter's key: start the adapter with vLLM's in OPENAI_API_KEY"
         }
-        "CONTEXT_LENGTH_EXCEEDED" => {
-            "ask for less: prompt and answer are longer than the model's context"
-        }
-        "REQUEST_TOO_LARGE" => "send less, or raise the adapter's --max-request-bytes",
         _ => return None,
     })
 }

@@ -8,11 +8,10 @@ use std::{
 use anstyle::{AnsiColor, Style};
 use serde_json::{Value, json};
 
-use super::failure::{EXIT_INTERRUPTED, Failure};
-use crate::proto::{ChatMessage, FinishReason, GenerateResponse, stream_generate_response::Event};
+use super::failure::{Failure, INTERRUPTED};
+use crate::proto::{Choice, FinishReason, GenerateResponse, stream_generate_response::Event};
 
 const DIM: Style = Style::new().dimmed();
-const PROMPT: Style = AnsiColor::Cyan.on_default().bold();
 const WARNING: Style = AnsiColor::Yellow.on_default();
 const ERROR: Style = AnsiColor::Red.on_default().bold();
 
@@ -60,49 +59,33 @@ impl<O: Write, E: Write> Printer<O, E> {
         }
     }
 
-    /// Begins a conversation.
-    pub(super) fn greet(&mut self, address: &str) -> io::Result<()> {
-        let text = format!("Asking the adapter at {address}. Ctrl-C stops an answer, Ctrl-D ends.");
-        writeln!(self.err, "{DIM}{text}{DIM:#}")
-    }
-
-    /// Ends a conversation, in a line of its own.
-    pub(super) fn part(&mut self) -> io::Result<()> {
-        writeln!(self.err)
-    }
-
-    /// Asks for the next turn.
-    pub(super) fn invite(&mut self) -> io::Result<()> {
-        write!(self.err, "\n{PROMPT}>{PROMPT:#} ")?;
-        self.err.flush()
-    }
-
-    /// Prints what an event adds to the text.
-    pub(super) fn event(&mut self, event: Option<&Event>) -> io::Result<()> {
+    /// Prints what an event adds to the text; whether it is of the answer.
+    pub(super) fn event(&mut self, event: &Event) -> io::Result<bool> {
         match event {
-            Some(Event::Reasoning(delta)) => self.text(Part::Reasoning, &delta.text),
-            Some(Event::Content(delta)) => self.text(Part::Content, &delta.text),
-            _ => Ok(()),
+            Event::Reasoning(delta) => self.text(Part::Reasoning, &delta.text)?,
+            Event::Content(delta) => self.text(Part::Content, &delta.text)?,
+            Event::ToolCall(_) => {}
+            Event::Started(_) | Event::Tokens(_) | Event::Finished(_) | Event::Usage(_) => {
+                return Ok(false);
+            }
         }
+        Ok(true)
     }
 
     /// Prints what is known at the end alone: calls of tools, and the figures.
     pub(super) fn end(&mut self, response: &GenerateResponse, took: &Figures) -> io::Result<()> {
         let choice = response.choices.first().cloned().unwrap_or_default();
-        let reason = choice.finish_reason();
-        let message = choice.message.unwrap_or_default();
         if self.is_json {
-            let answer = answer(response, &message, reason, took);
-            return writeln!(self.out, "{answer}");
+            return writeln!(self.out, "{}", json(response, &choice, took));
         }
         self.end_line()?;
-        for call in &message.tool_calls {
+        let why = cut(choice.finish_reason());
+        for call in choice.message.unwrap_or_default().tool_calls {
             let call = format!("{}({})", call.name, call.arguments);
             writeln!(self.out, "{}", self.shown(&call))?;
         }
-        self.out.flush()?;
-        if let Some(text) = cut(reason) {
-            writeln!(self.err, "{WARNING}{text}{WARNING:#}")?;
+        if let Some(why) = why {
+            writeln!(self.err, "{WARNING}{why}{WARNING:#}")?;
         }
         let figures = printable(&figures(response, took));
         writeln!(self.err, "{DIM}{figures}{DIM:#}")
@@ -115,7 +98,7 @@ impl<O: Write, E: Write> Printer<O, E> {
         }
         self.end_line()?;
         let lines = printable(&failure.lines());
-        if failure.exit == EXIT_INTERRUPTED {
+        if failure.exit == INTERRUPTED {
             return write!(self.err, "{DIM}{lines}{DIM:#}");
         }
         write!(self.err, "{ERROR}error:{ERROR:#} {lines}")
@@ -184,14 +167,14 @@ pub(super) fn cut(reason: FinishReason) -> Option<&'static str> {
     }
 }
 
-/// `demo: 12 tokens, first after 25 ms, 40 tokens/s`.
+/// `demo: 12 tokens, first after 25 ms, 40.0 tokens/s`.
 fn figures(response: &GenerateResponse, took: &Figures) -> String {
-    let mut parts = Vec::new();
-    let n_tokens = n_tokens(response);
-    parts.extend(n_tokens.map(|n| format!("{n} tokens")));
-    let first = took.first.map(|first| first.as_millis());
-    parts.extend(first.map(|first| format!("first after {first} ms")));
-    parts.extend(rate(n_tokens, took).map(|rate| format!("{rate:.1} tokens/s")));
+    let n_tokens = n_tokens(response).map(|n| format!("{n} tokens"));
+    let first = took
+        .first
+        .map(|first| format!("first after {} ms", first.as_millis()));
+    let rate = rate(response, took).map(|rate| format!("{rate:.1} tokens/s"));
+    let parts: Vec<_> = [n_tokens, first, rate].into_iter().flatten().collect();
     format!("{}: {}", response.model, parts.join(", "))
 }
 
@@ -200,30 +183,26 @@ fn n_tokens(response: &GenerateResponse) -> Option<i32> {
 }
 
 /// Tokens a second, from the first one on.
-fn rate(n_tokens: Option<i32>, took: &Figures) -> Option<f64> {
-    let n_more = f64::from(n_tokens? - 1);
+fn rate(response: &GenerateResponse, took: &Figures) -> Option<f64> {
+    let n_more = f64::from(n_tokens(response)? - 1);
     let seconds = took.rest.as_secs_f64();
     (n_more > 0.0 && seconds > 0.0).then(|| n_more / seconds)
 }
 
-fn answer(
-    response: &GenerateResponse,
-    message: &ChatMessage,
-    reason: FinishReason,
-    took: &Figures,
-) -> Value {
+fn json(response: &GenerateResponse, choice: &Choice, took: &Figures) -> Value {
+    let message = choice.message.clone().unwrap_or_default();
     let calls = message.tool_calls.iter();
     let calls = calls.map(|it| json!({"id": it.id, "name": it.name, "arguments": it.arguments}));
+    let reason = choice.finish_reason().as_str_name();
     json!({
         "model": response.model,
         "content": message.content,
         "reasoning": message.reasoning,
         "tool_calls": calls.collect::<Vec<_>>(),
-        "finish_reason": reason.as_str_name().trim_start_matches("FINISH_REASON_"),
-        "prompt_tokens": response.usage.as_ref().and_then(|usage| usage.prompt_tokens),
+        "finish_reason": reason.trim_start_matches("FINISH_REASON_"),
         "completion_tokens": n_tokens(response),
         "first_token_ms": took.first.map(|first| first.as_secs_f64() * 1e3),
-        "tokens_per_second": rate(n_tokens(response), took),
+        "tokens_per_second": rate(response, took),
     })
 }
 

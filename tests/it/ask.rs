@@ -146,20 +146,13 @@ async fn a_failure_has_its_exit_code_reason_and_hint() {
             alone.address,
             &["x"],
             75,
-            &[
-                "reason   UPSTREAM_CONNECT (UNAVAILABLE)",
-                "start `vllm serve`",
-            ],
+            &["reason   UPSTREAM_CONNECT", "start `vllm serve`"],
         ),
         (
             demo.address,
             &["--model", "nope", "x"],
             64,
-            &[
-                "\"nope\"",
-                "MODEL_NOT_FOUND (NOT_FOUND)",
-                "--model may be demo",
-            ],
+            &["\"nope\"", "MODEL_NOT_FOUND", "--model may be demo"],
         ),
         (
             demo.address,
@@ -184,14 +177,9 @@ async fn a_failure_has_its_exit_code_reason_and_hint() {
             demo.address,
             &["Fail with 503."],
             75,
-            &["UPSTREAM_OVERLOADED (UNAVAILABLE)", "try again in"],
+            &["UPSTREAM_OVERLOADED", "try again in"],
         ),
-        (
-            demo.address,
-            &["Fail with 500."],
-            1,
-            &["UPSTREAM_INTERNAL (INTERNAL)"],
-        ),
+        (demo.address, &["Fail with 500."], 1, &["UPSTREAM_INTERNAL"]),
         (
             demo.address,
             &["Fail with abort."],

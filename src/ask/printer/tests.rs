@@ -46,7 +46,7 @@ fn printed(is_terminal: bool, is_json: bool, events: &[Event]) -> (String, Strin
         ..Usage::default()
     });
     for event in events.iter().cloned().chain([usage]) {
-        printer.event(Some(&event)).unwrap();
+        printer.event(&event).unwrap();
         fold.push(StreamGenerateResponse {
             event: Some(event),
             ..StreamGenerateResponse::default()
@@ -133,7 +133,6 @@ fn json_holds_the_same() {
         "reasoning": "r",
         "tool_calls": [{"id": "1", "name": "f", "arguments": "{}"}],
         "finish_reason": "TOOL_CALLS",
-        "prompt_tokens": null,
         "completion_tokens": 5,
         "first_token_ms": 30.0,
         "tokens_per_second": 2.0,
