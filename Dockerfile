@@ -14,7 +14,8 @@ FROM gcr.io/distroless/cc-debian13:nonroot
 COPY --from=build /vllm-grpc-adapter /usr/local/bin/vllm-grpc-adapter
 USER 65532:65532
 ENV ADAPTER_LISTEN=0.0.0.0:50051
+ENV ADAPTER_ADMIN_LISTEN=0.0.0.0:9464
 # Keeps the C library from raising this by itself with each large answer, and from keeping as much memory ever after.
 ENV MALLOC_TRIM_THRESHOLD_=131072
-EXPOSE 50051
+EXPOSE 50051 9464
 ENTRYPOINT ["/usr/local/bin/vllm-grpc-adapter"]

@@ -27,6 +27,7 @@ use crate::{
         generation_service_client::GenerationServiceClient,
         model_service_client::ModelServiceClient,
     },
+    telemetry::Chain,
 };
 
 /// Time to reach the adapter.
@@ -49,7 +50,7 @@ pub async fn run(options: &Ask) -> u8 {
 
 async fn ask(options: &Ask, printer: &mut Output) -> Result<u8, Failure> {
     let mut request = request::template(options)?;
-    let channel = or_ctrl_c(connect(&options.address)).await?;
+    let channel = or_ctrl_c(connect(options)).await?;
     if !options.prompt.is_empty() || !io::stdin().is_terminal() {
         request::turn(options, &mut request, request::question(options)?)?;
         let choice = or_ctrl_c(answer(options, &channel, request, printer)).await?;
@@ -95,10 +96,18 @@ async fn next_question() -> Result<Option<String>, Failure> {
     }
 }
 
-async fn connect(address: &str) -> Result<Channel, Failure> {
-    let endpoint = Endpoint::from_shared(format!("http://{address}"));
+async fn connect(options: &Ask) -> Result<Channel, Failure> {
+    let (address, tls) = (&options.address, request::tls(options)?);
+    let scheme = tls.as_ref().map_or("http", |_tls| "https");
+    let endpoint = Endpoint::from_shared(format!("{scheme}://{address}"));
     let endpoint = endpoint
         .map_err(|_fault| Failure::usage("--address", "must be HOST:PORT, as 127.0.0.1:50051"))?;
+    let endpoint = match tls {
+        Some(tls) => endpoint.tls_config(tls),
+        None => Ok(endpoint),
+    };
+    let endpoint =
+        endpoint.map_err(|fault| Failure::usage("--ca, --cert or --key", Chain(&fault)))?;
     let connected = endpoint.connect_timeout(CONNECT_TIMEOUT).connect().await;
     connected.map_err(|error| Failure::unreachable(address, &error))
 }

@@ -10,6 +10,7 @@ mod base_url;
 mod check;
 mod dotenv;
 mod server;
+mod tls;
 mod value;
 mod variables;
 
@@ -24,6 +25,7 @@ pub use ask::{Ask, DEFAULT_ADDRESS};
 pub(crate) use check::ALWAYS_TAKEN;
 pub use check::Faults;
 pub use server::Server;
+pub use tls::{ClientAuth, Tls};
 pub use value::OrOff;
 use value::{MESSAGE, bytes, duration, or_off};
 pub use variables::unknown_variables;
@@ -33,6 +35,8 @@ pub use variables::unknown_variables;
 pub struct Config {
     /// Where gRPC is served.
     pub listen: SocketAddr,
+    /// Where probes are answered; `None` for nowhere.
+    pub admin_listen: Option<SocketAddr>,
     /// Limits of the listener and its connections.
     pub server: Server,
     /// The vLLM behind the adapter.

@@ -9,10 +9,7 @@ use std::{
 };
 
 use async_stream::stream;
-use tokio::{
-    net::TcpListener,
-    signal::unix::{SignalKind, signal},
-};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio_stream::Stream;
 use vllm_grpc_adapter::{
     ask,
@@ -54,7 +51,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // By way of the log, which does not wait where nobody reads it.
-            log.write_line(&format!("vllm-grpc-adapter: {}", Chain(error.as_ref())));
+            log.write_failure(&Chain(error.as_ref()));
             ExitCode::FAILURE
         }
     }
@@ -110,11 +107,11 @@ fn warn_of_unknown_variables() {
 async fn serve(mut config: Config, command: Option<Command>) -> Result<(), Box<dyn Error>> {
     // Before anything else, so that no signal ends the process in silence.
     let stop = stop()?;
-    let listen = config.listen;
-    let listener = TcpListener::bind(listen)
-        .await
-        .map_err(|error| format!("cannot listen on {listen}: {error}"))?;
-    let address = listener.local_addr()?;
+    let listeners = server::Listeners::bind(&config).await?;
+    let address = listeners.grpc.local_addr()?;
+    if let Some(admin) = &listeners.admin {
+        tracing::info!(admin = %admin.local_addr()?, "serving probes");
+    }
     let demo = match command {
         Some(Command::Demo) => {
             let upstream = fake_vllm::Upstream::bind(
@@ -133,7 +130,7 @@ async fn serve(mut config: Config, command: Option<Command>) -> Result<(), Box<d
     if demo.is_some() {
         say_what_to_try(address, &config.upstream.base_url)?;
     }
-    let served = server::serve(listener, config, stop);
+    let served = server::serve(listeners, config, stop);
     match demo {
         None => served.await?,
         Some(upstream) => tokio::select! {

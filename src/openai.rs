@@ -4,6 +4,7 @@
 //! since absent, null and renamed fields differ among vLLM 0.6 to 0.33 and its Rust front end.
 
 pub(crate) mod chunk;
+pub(crate) mod classification;
 pub(crate) mod embedding;
 pub(crate) mod error;
 pub(crate) mod logprobs;

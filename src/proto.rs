@@ -22,6 +22,8 @@ use prost_types::FileDescriptorSet;
 mod codec;
 mod elements;
 
+pub(crate) use codec::ROOM;
+
 tonic::include_proto!("vllm_adapter.v1");
 
 /// `grpc.health.v1`.

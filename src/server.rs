@@ -4,6 +4,7 @@
 //! default needs: the buffer of a stream that is not read, an age with a grace that works, an end to the drain.
 //! Nothing here outlives [`serve`]: each task is in a set that is dropped with its owner.
 
+mod admin;
 mod admission;
 mod answer;
 mod body;
@@ -14,8 +15,9 @@ mod listener;
 mod padding;
 mod preface;
 mod services;
+mod tls;
 
-use std::{pin::pin, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use tokio::{net::TcpListener, sync::watch, task::JoinSet, time};
 use tokio_stream::{Stream, StreamExt};
@@ -27,17 +29,31 @@ use connection::{LAST_WORDS, Phase};
 use health::ServingStatus;
 use listener::Listener;
 use services::Services;
+use tls::Tls;
+pub use tls::TlsError;
 
 /// What keeps the server from serving, or from ending well.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("a service could not be built")]
     Service(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The files of the listener's TLS cannot be used.
+    #[error("TLS cannot be set up: {0}")]
+    Tls(#[from] TlsError),
     #[error("reflection could not be built")]
     Reflection(#[from] tonic_reflection::server::Error),
     /// It was told to stop a second time, and running calls were cut.
     #[error("stopped at once")]
     Interrupted,
+}
+
+/// The sockets that are served.
+#[derive(Debug)]
+pub struct Listeners {
+    /// gRPC.
+    pub grpc: TcpListener,
+    /// Probes; `None` for nowhere.
+    pub admin: Option<TcpListener>,
 }
 
 /// Time to flush statuses after a second stop signal.
@@ -51,13 +67,15 @@ const PARTING_WORDS: Duration = Duration::from_millis(200);
 ///
 /// # Errors
 ///
-/// A service that cannot be built, and [`Error::Interrupted`] after a second item.
+/// TLS files that cannot be used, a service that cannot be built, and [`Error::Interrupted`] after a second item.
 pub async fn serve(
-    listener: TcpListener,
+    listeners: Listeners,
     config: Config,
     stop: impl Stream<Item = ()>,
 ) -> Result<(), Error> {
+    let tls = Tls::new(&config.server.tls)?;
     let (services, upkeep) = services::services(&config)?;
+    let admin = admin::serve(listeners.admin, services.health());
     let answers = Answers {
         routes: services.routes.clone(),
         admission: Admission::new(
@@ -66,23 +84,52 @@ pub async fn serve(
         ),
         config: config.server,
         max_duration: config.limits.max_duration,
+        tls,
     };
+    let answers = Arc::new(answers);
     tokio::select! {
-        served = run(listener, services, answers, stop) => served,
+        served = run(listeners.grpc, services, Arc::clone(&answers), stop) => served,
         never = upkeep => match never {},
+        never = admin => match never {},
+        never = tls::watch(answers.tls.as_ref()) => match never {},
     }
+}
+
+impl Listeners {
+    /// Binds what the configuration names.
+    ///
+    /// # Errors
+    ///
+    /// An address that cannot be listened on.
+    pub async fn bind(config: &Config) -> io::Result<Self> {
+        Ok(Self {
+            grpc: bind(config.listen).await?,
+            admin: match config.admin_listen {
+                Some(address) => Some(bind(address).await?),
+                None => None,
+            },
+        })
+    }
+}
+
+async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let bound = TcpListener::bind(address).await;
+    let named = |error: io::Error| {
+        io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"))
+    };
+    bound.map_err(named)
 }
 
 async fn run(
     listener: TcpListener,
     services: Services,
-    answers: Answers,
+    answers: Arc<Answers>,
     stop: impl Stream<Item = ()>,
 ) -> Result<(), Error> {
     let mut stop = pin!(stop);
     let (phase, phases) = watch::channel(Phase::Serving);
     let (drain_delay, drain_timeout) = (answers.config.drain_delay, answers.config.drain_timeout);
-    let mut listener = Listener::new(listener, Arc::new(answers), phases);
+    let mut listener = Listener::new(listener, answers, phases);
     services.report(ServingStatus::Serving);
     tokio::select! {
         never = listener.accept() => match never {},

@@ -1,6 +1,7 @@
 //! The RPCs: each translates its request, asks the upstream, and translates the answer.
 
 pub(crate) mod call;
+mod classification;
 pub(crate) mod deadline;
 mod embedding;
 pub(crate) mod error;

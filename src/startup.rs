@@ -4,7 +4,7 @@ use std::{fmt::Display, net::SocketAddr};
 
 use anstyle::Style;
 
-use crate::config::Config;
+use crate::config::{ClientAuth, Config};
 
 const BOLD: Style = Style::new().bold();
 const DIM: Style = Style::new().dimmed();
@@ -16,13 +16,19 @@ pub fn screen(config: &Config, address: SocketAddr) -> String {
         env!("CARGO_PKG_VERSION")
     );
     let row = |name: &str, value: &dyn Display| format!("  {DIM}{name:<9}{DIM:#} {value}\n");
+    let tls = &config.server.tls;
+    let transport = match (&tls.cert, tls.client_auth()) {
+        (None, _) => "plaintext",
+        (Some(_), ClientAuth::Off) => "TLS",
+        (Some(_), ClientAuth::Optional | ClientAuth::Required) => "TLS, callers by certificate",
+    };
     let is_on = match config.server.reflection {
         true => "health, reflection",
         false => "health",
     };
     [
         name,
-        row("gRPC", &format_args!("{address}, plaintext")),
+        row("gRPC", &format_args!("{address}, {transport}")),
         row("upstream", &config.upstream.base_url),
         row("key", &config.upstream.api_key_source),
         row("on", &is_on),

@@ -2,6 +2,7 @@
 
 mod answer;
 mod chat;
+pub(crate) mod classification;
 pub(crate) mod embedding;
 mod extra_body;
 pub(crate) mod generation;
@@ -9,6 +10,7 @@ mod invalid;
 mod json;
 pub(crate) mod models;
 mod names;
+pub(crate) mod pooling;
 pub(crate) mod ranking;
 mod sampling;
 pub(crate) mod tokenization;

@@ -64,6 +64,7 @@ impl<O: Write, E: Write> Printer<O, E> {
         match event {
             Event::Reasoning(delta) => self.text(Part::Reasoning, &delta.text)?,
             Event::Content(delta) => self.text(Part::Content, &delta.text)?,
+            Event::Refusal(delta) => self.text(Part::Content, &delta.text)?,
             Event::ToolCall(_) => {}
             Event::Started(_) | Event::Tokens(_) | Event::Finished(_) | Event::Usage(_) => {
                 return Ok(false);
@@ -198,6 +199,7 @@ fn json(response: &GenerateResponse, choice: &Choice, took: &Figures) -> Value {
         "model": response.model,
         "content": message.content,
         "reasoning": message.reasoning,
+        "refusal": choice.refusal,
         "tool_calls": calls.collect::<Vec<_>>(),
         "finish_reason": reason.trim_start_matches("FINISH_REASON_"),
         "completion_tokens": n_tokens(response),

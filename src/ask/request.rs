@@ -8,6 +8,7 @@ use std::{
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use tonic::transport::{Certificate, ClientTlsConfig, Identity};
 
 use super::failure::Failure;
 use crate::{
@@ -30,8 +31,7 @@ struct ToolEntry {
 #[derive(Deserialize)]
 struct Function {
     name: String,
-    #[serde(default)]
-    description: String,
+    description: Option<String>,
     parameters: Option<Box<RawValue>>,
     strict: Option<bool>,
 }
@@ -59,6 +59,19 @@ pub(super) fn template(options: &Ask) -> Result<GenerateRequest, Failure> {
         request.tools = entries.into_iter().map(tool).collect();
     }
     Ok(request)
+}
+
+/// How the adapter is known, and this client; `None` for plaintext.
+pub(super) fn tls(options: &Ask) -> Result<Option<ClientTlsConfig>, Failure> {
+    let Some(ca) = &options.ca else {
+        return Ok(None);
+    };
+    let tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(file("--ca", ca)?));
+    let (Some(cert), Some(key)) = (&options.cert, &options.key) else {
+        return Ok(Some(tls));
+    };
+    let identity = Identity::from_pem(file("--cert", cert)?, file("--key", key)?);
+    Ok(Some(tls.identity(identity)))
 }
 
 /// The prompt, or all of standard input.

@@ -10,7 +10,7 @@ use secrecy::SecretString;
 use super::{
     Ask, Limits, Log, Policy, Server, dotenv,
     server::{SERVING, SIZE_LIMITS},
-    value::{MESSAGE, address, bytes, duration},
+    value::{MESSAGE, OrOff, address, bytes, duration, or_off},
 };
 
 /// The variable that the OpenAI SDK reads its key from.
@@ -35,6 +35,10 @@ pub struct Args {
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:50051")]
     #[arg(value_parser = address, help_heading = SERVING)]
     pub(super) listen: SocketAddr,
+    /// Address and port for probes by plain HTTP (`/livez`, `/readyz`), or `off`.
+    #[arg(long, value_name = "ADDRESS", default_value = "off")]
+    #[arg(value_parser = or_off(address), help_heading = SERVING)]
+    pub(super) admin_listen: OrOff<SocketAddr>,
     /// Base URL of the vLLM, as the OpenAI SDK takes it.
     #[arg(long, value_name = "URL", default_value = "http://localhost:8000/v1")]
     #[arg(help_heading = UPSTREAM)]
@@ -90,7 +94,7 @@ pub struct Args {
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
     /// Ask a model by way of an adapter, and print the answer as it comes.
-    Ask(Ask),
+    Ask(Box<Ask>),
     /// Serve in front of a simulated vLLM inside this process, which needs no GPU. `--upstream` is not used.
     Demo,
 }

@@ -25,6 +25,21 @@ pub struct Ask {
     /// Address and port of the adapter.
     #[arg(long, value_name = "ADDRESS", default_value = DEFAULT_ADDRESS)]
     pub address: String,
+    /// PEM file of the roots that the adapter's certificate is checked against. It turns TLS on; the certificate must
+    /// have the name in --address.
+    #[arg(id = "ask-ca", long = "ca", value_name = "FILE")]
+    pub ca: Option<PathBuf>,
+    /// PEM file of this client's certificate.
+    #[arg(id = "ask-cert", long = "cert", value_name = "FILE", requires_all = ["ask-ca", "ask-key"])]
+    pub cert: Option<PathBuf>,
+    /// PEM file of the certificate's private key.
+    #[arg(
+        id = "ask-key",
+        long = "key",
+        value_name = "FILE",
+        requires = "ask-cert"
+    )]
+    pub key: Option<PathBuf>,
     /// Model to ask. Unset: the adapter's default.
     #[arg(
         long,

@@ -106,9 +106,11 @@ impl Config {
         policy.media_hosts = faults.keep_each("allow-media-hosts", &args.allow_media_hosts, host);
         faults.keep("log", filter(&args.log.filter));
         faults.0.extend(contradictions(&args.server));
+        faults.0.extend(args.server.tls.contradictions());
         match base_url {
             Some(base_url) if faults.0.is_empty() => Ok(Self {
                 listen: args.listen,
+                admin_listen: args.admin_listen,
                 server: args.server,
                 upstream: Upstream {
                     base_url,

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use clap::builder::{BoolishValueParser, TypedValueParser};
 
+use super::Tls;
 use super::value::{
     MEMORY, MESSAGE, OrOff, PADDING, bytes, count, duration, duration_or_zero, or_off,
 };
@@ -87,4 +88,6 @@ pub struct Server {
     #[arg(long, value_name = "DURATION", default_value = "120s")]
     #[arg(value_parser = or_off(duration))]
     pub max_connection_age_grace: OrOff<Duration>,
+    #[command(flatten)]
+    pub tls: Tls,
 }

@@ -1,6 +1,6 @@
 //! A chunk of a streamed answer, of chat and of completions alike; read only.
 
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, de::IgnoredAny};
 use serde_json::value::RawValue;
 
 use super::{
@@ -62,6 +62,10 @@ pub(crate) struct Delta<'a> {
     /// 0.7.3 to 0.14, and beside `reasoning` with the same text in some of these.
     pub(crate) reasoning_content: Option<Text<'a>>,
     pub(crate) tool_calls: Option<Vec<ToolCallDelta<'a>>>,
+    /// Of OpenAI.
+    pub(crate) refusal: Option<Text<'a>>,
+    /// What OpenAI called a tool call before there were several.
+    pub(crate) function_call: Option<IgnoredAny>,
 }
 
 /// `DeltaToolCall`: `id` and `name` come with the first piece only, or never.

@@ -1,4 +1,4 @@
-//! `/v1/embeddings` (vLLM 0.33).
+//! `/v1/embeddings` and `/pooling`, and what is sent to `/classify` (vLLM 0.33).
 
 use std::collections::BTreeMap;
 
@@ -12,19 +12,23 @@ use super::{
     text::Text,
 };
 
-/// `EmbeddingRequest`.
+/// `EmbeddingRequest`, `PoolingRequest` or `ClassificationRequest`.
 #[skip_serializing_none]
 #[derive(Debug, Serialize)]
 pub(crate) struct EmbeddingRequest {
     #[serde(flatten)]
     pub(crate) input: Input,
     pub(crate) model: Option<String>,
-    pub(crate) encoding_format: EncodingFormat,
+    /// Of embeddings. `/pooling` gives JSON numbers without it, since its base64 does not tell the shape of a matrix.
+    pub(crate) encoding_format: Option<EncodingFormat>,
     /// Since 0.11.2; without it the vectors are of the upstream's own byte order.
     pub(crate) endianness: Option<&'static str>,
+    /// Of embeddings.
     pub(crate) dimensions: Option<i32>,
+    /// Of `/pooling`.
+    pub(crate) task: Option<String>,
     pub(crate) use_activation: Option<bool>,
-    /// The older name of `use_activation`, which newer releases refuse.
+    /// The older name of `use_activation` for embeddings, which newer releases refuse.
     pub(crate) normalize: Option<bool>,
     pub(crate) truncate_prompt_tokens: Option<i32>,
     pub(crate) truncation_side: Option<&'static str>,
@@ -32,7 +36,7 @@ pub(crate) struct EmbeddingRequest {
     pub(crate) add_generation_prompt: Option<bool>,
     pub(crate) continue_final_message: Option<bool>,
     pub(crate) chat_template_kwargs: Option<Json>,
-    pub(crate) priority: Option<i32>,
+    pub(crate) priority: Option<i64>,
     pub(crate) cache_salt: Option<String>,
     pub(crate) user: Option<String>,
     /// Members of `extra_body_json`; none has the name of a field above.
@@ -63,7 +67,7 @@ pub(crate) enum EncodingFormat {
     Float,
 }
 
-/// `EmbeddingResponse`; read only, and the vectors are not copied where they are in base64.
+/// `EmbeddingResponse` or `PoolingResponse`; read only, and the vectors are not copied where they are in base64.
 #[derive(Debug, Deserialize)]
 #[serde(bound(deserialize = "'de: 'a"))]
 pub(crate) struct EmbeddingResponse<'a> {
@@ -74,12 +78,13 @@ pub(crate) struct EmbeddingResponse<'a> {
     pub(crate) usage: Option<Usage>,
 }
 
-/// `EmbeddingResponseData`.
+/// `EmbeddingResponseData`, or `PoolingResponseData`, which has the vectors in `data`.
 #[derive(Debug, Deserialize)]
 #[serde(bound(deserialize = "'de: 'a"))]
 pub(crate) struct EmbeddingData<'a> {
     /// Missing counts as its place in the list.
     pub(crate) index: Option<i64>,
+    #[serde(alias = "data")]
     pub(crate) embedding: Vectors<'a>,
 }
 

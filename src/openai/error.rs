@@ -10,9 +10,9 @@ pub(crate) enum ErrorBody {
     Engine(EngineError),
     /// `{"error":"…"}`: vLLM's key check and its scaling, which run before any route.
     Gate(String),
-    /// `{"detail":"…"}`: vLLM's router (FastAPI), which has no such route or method.
-    Detail,
-    /// Anything else: a proxy's page, nothing. It is not vLLM's word.
+    /// `{"detail":"…"}`, or nothing where vLLM's front end is the one in Rust: its router has no such route or method.
+    Router,
+    /// Anything else, as a proxy's page. It is not vLLM's word.
     Foreign,
 }
 
@@ -56,6 +56,9 @@ struct Fields<'a> {
 impl ErrorBody {
     /// Reads a body; what is no error object is [`ErrorBody::Foreign`].
     pub(crate) fn read(body: &[u8]) -> Self {
+        if body.is_empty() {
+            return Self::Router;
+        }
         let Some(envelope) = std::str::from_utf8(body)
             .ok()
             .and_then(|text| serde_json::from_str::<Envelope<'_>>(text).ok())
@@ -69,7 +72,7 @@ impl ErrorBody {
                 .detail
                 .is_some_and(|detail| detail.get().starts_with('"')) =>
             {
-                Self::Detail
+                Self::Router
             }
             None => Self::Foreign,
         }
@@ -114,7 +117,7 @@ impl ErrorBody {
                 code: Some(Code::Status(status)),
                 ..
             }) => Some(*status),
-            Self::Engine(_) | Self::Gate(_) | Self::Detail | Self::Foreign => None,
+            Self::Engine(_) | Self::Gate(_) | Self::Router | Self::Foreign => None,
         }
     }
 }
@@ -180,11 +183,11 @@ mod tests {
                 r#"{"error":"Unauthorized"}"#,
                 ErrorBody::Gate("Unauthorized".to_owned()),
             ),
-            (r#"{"detail":"Not Found"}"#, ErrorBody::Detail),
+            (r#"{"detail":"Not Found"}"#, ErrorBody::Router),
             (r#"{"detail":[{"loc":["body"]}]}"#, ErrorBody::Foreign),
             (r#"{"error":7}"#, ErrorBody::Foreign),
             ("<html>502</html>", ErrorBody::Foreign),
-            ("", ErrorBody::Foreign),
+            ("", ErrorBody::Router),
             (r#"{"error":{"message":"cut o"#, ErrorBody::Foreign),
         ];
         for (body, read) in rows {

@@ -5,31 +5,42 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_with_macros::skip_serializing_none;
 
-use super::{request::Json, response::Usage};
+use super::{
+    request::{Json, Part},
+    response::Usage,
+};
 
 /// `ScoreRequest`, by the names that every release takes.
 #[derive(Debug, Serialize)]
 pub(crate) struct ScoreRequest {
     pub(crate) text_1: Queries,
-    pub(crate) text_2: Vec<String>,
+    pub(crate) text_2: Vec<Input>,
     #[serde(flatten)]
     pub(crate) shared: Shared,
+}
+
+/// `ScoreInput`.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub(crate) enum Input {
+    Text(String),
+    Parts { content: Vec<Part> },
 }
 
 /// One query for all documents, or one for each.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 pub(crate) enum Queries {
-    One(String),
-    Each(Vec<String>),
+    One(Input),
+    Each(Vec<Input>),
 }
 
 /// `RerankRequest`.
 #[skip_serializing_none]
 #[derive(Debug, Serialize)]
 pub(crate) struct RerankRequest {
-    pub(crate) query: String,
-    pub(crate) documents: Vec<String>,
+    pub(crate) query: Input,
+    pub(crate) documents: Vec<Input>,
     pub(crate) top_n: Option<i32>,
     #[serde(flatten)]
     pub(crate) shared: Shared,
@@ -47,7 +58,7 @@ pub(crate) struct Shared {
     pub(crate) truncate_prompt_tokens: Option<i32>,
     pub(crate) truncation_side: Option<&'static str>,
     pub(crate) chat_template_kwargs: Option<Json>,
-    pub(crate) priority: Option<i32>,
+    pub(crate) priority: Option<i64>,
     /// Members of `extra_body_json`; none has the name of a field above.
     #[serde(flatten)]
     pub(crate) extra_body: BTreeMap<String, Json>,
@@ -80,9 +91,16 @@ pub(crate) struct RerankResponse {
     pub(crate) usage: Option<Usage>,
 }
 
-/// `RerankResult`, without the document, which the caller has.
+/// `RerankResult`.
 #[derive(Debug, Deserialize)]
 pub(crate) struct RerankResult {
     pub(crate) index: i64,
     pub(crate) relevance_score: f64,
+    pub(crate) document: Option<Document>,
+}
+
+/// `RerankDocument`, without its media.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Document {
+    pub(crate) text: Option<String>,
 }

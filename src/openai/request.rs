@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use indexmap::IndexMap;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_with_macros::skip_serializing_none;
@@ -39,7 +40,7 @@ pub(crate) struct ChatRequest {
     pub(crate) add_generation_prompt: Option<bool>,
     pub(crate) continue_final_message: Option<bool>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(crate) documents: Vec<BTreeMap<String, String>>,
+    pub(crate) documents: Vec<IndexMap<String, String>>,
     pub(crate) chat_template_kwargs: Option<Json>,
     pub(crate) return_prompt_text: Option<bool>,
     /// Members of `extra_body_json`; none has the name of a field above.
@@ -120,7 +121,7 @@ pub(crate) struct Shared {
     pub(crate) prompt_logprobs: Option<i32>,
     pub(crate) return_token_ids: Option<bool>,
     pub(crate) return_tokens_as_token_ids: Option<bool>,
-    pub(crate) priority: Option<i32>,
+    pub(crate) priority: Option<i64>,
     pub(crate) cache_salt: Option<String>,
     pub(crate) session_id: Option<String>,
     pub(crate) user: Option<String>,

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
 
 use super::{
     logprobs::{Logprobs, PromptLogprobs},
@@ -49,6 +49,10 @@ pub(crate) struct Message {
     /// 0.7.3 to 0.14, and beside `reasoning` with the same text in some of these.
     pub(crate) reasoning_content: Option<String>,
     pub(crate) tool_calls: Option<Vec<ToolCall>>,
+    /// Of OpenAI; null on vLLM 0.33.
+    pub(crate) refusal: Option<String>,
+    /// What OpenAI called a tool call before there were several; null on vLLM 0.33.
+    pub(crate) function_call: Option<IgnoredAny>,
 }
 
 /// `ToolCall`.

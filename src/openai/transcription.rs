@@ -1,11 +1,11 @@
-//! `/v1/audio/transcriptions` (vLLM 0.33): a form goes out, and JSON or a stream of chunks comes back.
+//! `/v1/audio/transcriptions` and `/v1/audio/translations` (vLLM 0.33): a form goes out, and JSON or a stream of chunks comes back.
 
 use bytes::Bytes;
 use serde::Deserialize;
 
 use super::response::Usage;
 
-/// `TranscriptionRequest`, as form fields by vLLM's names.
+/// `TranscriptionRequest` or `TranslationRequest`, as form fields by vLLM's names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct TranscriptionForm {
     pub(crate) fields: Vec<(String, String)>,
@@ -21,7 +21,8 @@ pub(crate) struct File {
     pub(crate) data: Bytes,
 }
 
-/// `TranscriptionResponse`, `TranscriptionResponseVerbose` or `TranscriptionResponseDiarized`; read only.
+/// `TranscriptionResponse`, `TranscriptionResponseVerbose` or `TranscriptionResponseDiarized`, or the same of a
+/// translation; read only.
 #[derive(Debug, Deserialize)]
 pub(crate) struct TranscriptionResponse {
     pub(crate) text: String,
@@ -57,9 +58,12 @@ pub(crate) struct Segment {
     pub(crate) end: f64,
     pub(crate) text: String,
     pub(crate) speaker: Option<String>,
-    pub(crate) avg_logprob: Option<f32>,
-    pub(crate) no_speech_prob: Option<f32>,
-    pub(crate) compression_ratio: Option<f32>,
+    pub(crate) avg_logprob: Option<f64>,
+    pub(crate) no_speech_prob: Option<f64>,
+    pub(crate) compression_ratio: Option<f64>,
+    pub(crate) tokens: Option<Vec<i32>>,
+    pub(crate) temperature: Option<f64>,
+    pub(crate) seek: Option<i64>,
 }
 
 /// `TranscriptionWord`.

@@ -4,10 +4,6 @@ use std::{fmt, marker::PhantomData};
 
 use bytes::Buf as _;
 use prost::{Message, Name};
-use tokio::{
-    runtime::{Handle, RuntimeFlavor},
-    task,
-};
 use tonic::{
     Status,
     codec::{BufferSettings, DecodeBuf, Decoder},
@@ -22,13 +18,18 @@ const BUFFER_BYTES: usize = 1024;
 /// As many bytes as are put together before they are given to the transport: half a frame of HTTP/2.
 const YIELD_BYTES: usize = 8 * 1024;
 
-/// A larger message takes milliseconds to decode.
-const LARGE_BYTES: usize = 1 << 20;
-
 /// The codec that `build.rs` names in the generated code, for servers and for clients.
 pub struct Codec<T, U>(PhantomData<(T, U)>);
 
-/// Decodes `U`; a message that would take many times its size in memory is refused.
+/// Makes room for that many bytes of memory, or refuses the request.
+pub(crate) type MakeRoom = Box<dyn Fn(usize) -> Result<(), Status> + Send>;
+
+tokio::task_local! {
+    /// For what a call's request takes beyond a few times its bytes; unset where memory is not counted.
+    pub(crate) static ROOM: MakeRoom;
+}
+
+/// Decodes `U`; a message that would take too many times its size in memory, or more than there is, is refused.
 #[derive(Debug)]
 pub struct BoundedDecoder<U>(ProstDecoder<U>);
 
@@ -72,19 +73,13 @@ impl<U: Message + Name + Default> Decoder for BoundedDecoder<U> {
     type Error = Status;
 
     fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<U>, Status> {
-        let is_large = buffer.remaining() > LARGE_BYTES;
-        let mut decode = || {
-            // tonic gives a message in one piece.
-            elements::check(&U::full_name(), buffer.chunk())
-                .map_err(|too_many| malformed(&too_many.to_string()))?;
-            let decoded = self.0.decode(buffer);
-            decoded.map_err(|error| malformed(error.message()))
-        };
-        match Handle::try_current().map(|runtime| runtime.runtime_flavor()) {
-            // The other calls of this thread go on elsewhere.
-            Ok(RuntimeFlavor::MultiThread) if is_large => task::block_in_place(decode),
-            _ => decode(),
-        }
+        // tonic gives a message in one piece.
+        let memory = elements::memory(&U::full_name(), buffer.chunk())
+            .map_err(|too_many| malformed(&too_many.to_string()))?;
+        ROOM.try_with(|make_room| make_room(memory))
+            .unwrap_or(Ok(()))?;
+        let decoded = self.0.decode(buffer);
+        decoded.map_err(|error| malformed(error.message()))
     }
 
     fn buffer_settings(&self) -> BufferSettings {

@@ -1,7 +1,7 @@
-//! Counts the messages within a request before they are decoded.
+//! Estimates what a request takes once it is decoded, before it is.
 //!
 //! An empty message within a message takes two bytes on the wire, and 150 once decoded. A list of a million of them is
-//! cheap to send, and is decoded before any limit of the contract is checked. So they are counted on
+//! cheap to send, and is decoded before any limit of the contract is checked. So elements are counted on
 //! the wire first (<https://protobuf.dev/programming-guides/encoding>).
 
 use std::{collections::HashMap, sync::LazyLock};
@@ -11,16 +11,40 @@ use prost_types::{FileDescriptorSet, field_descriptor_proto::Type};
 /// Messages that any request may hold, however small they are: twice the turns that a chat may have.
 const FREE: usize = 8192;
 
-/// Bytes of a request that pay for one more: what a short chat turn takes. Decoded, it may take 20 times that.
+/// Bytes of a request that pay for one more: what a short chat turn takes.
 const BYTES_EACH: usize = 16;
+
+/// At most what an element takes beyond its bytes, in bytes: decoded, while its list grows, translated, and in JSON.
+/// Of a message, for each field that it may have.
+const FIELD_MEMORY: usize = 72;
+const TEXT_MEMORY: usize = 96;
+const NUMBER_MEMORY: usize = 8;
+
+/// The same for a character that JSON escapes, as `\u0000`.
+const ESCAPE_MEMORY: usize = 8;
 
 /// A request holds more messages than its size allows.
 #[derive(Debug, thiserror::Error)]
 #[error("too many elements for the size of the request")]
 pub(super) struct TooMany;
 
-/// Which fields of a message hold messages: their numbers, and which message that is.
-type Shape = Vec<(u64, usize)>;
+/// What a message may hold.
+#[derive(Debug)]
+struct Shape {
+    n_fields: usize,
+    /// The fields that hold elements: their numbers, and what these are.
+    elements: Vec<(u64, Element)>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Element {
+    /// That message of the contract.
+    Message(usize),
+    /// Text or bytes.
+    Text,
+    /// A list of numbers in one piece.
+    Numbers,
+}
 
 /// The messages of the contract.
 #[derive(Debug, Default)]
@@ -32,9 +56,10 @@ struct Shapes {
 
 static SHAPES: LazyLock<Shapes> = LazyLock::new(|| Shapes::new(&super::DESCRIPTORS));
 
-/// Refuses a request, by its full name, that holds too many messages. The decoder refuses malformed protobuf.
-pub(super) fn check(name: &str, bytes: &[u8]) -> Result<(), TooMany> {
-    SHAPES.check(name, bytes)
+/// At most the memory that a request takes beyond a few times its bytes, in bytes; refuses one that holds too many
+/// messages. The decoder refuses malformed protobuf. `name` is the request's full name; 0 for what is no request.
+pub(super) fn memory(name: &str, bytes: &[u8]) -> Result<usize, TooMany> {
+    SHAPES.memory(name, bytes)
 }
 
 impl Shapes {
@@ -54,15 +79,22 @@ impl Shapes {
             }
         }
         let numbers: HashMap<&str, usize> = messages.keys().map(String::as_str).zip(0..).collect();
+        let element = |field: &prost_types::FieldDescriptorProto| match field.r#type() {
+            Type::Message => numbers.get(field.type_name()).map(|&n| Element::Message(n)),
+            Type::String | Type::Bytes => Some(Element::Text),
+            // Other numbers are no larger in memory, and a single one comes without a length.
+            Type::Int32 | Type::Enum => Some(Element::Numbers),
+            _ => None,
+        };
         let shape = |message: &&prost_types::DescriptorProto| {
-            let fields = message.field.iter();
-            let fields = fields.filter(|field| field.r#type() == Type::Message);
-            fields
-                .filter_map(|field| {
-                    let number = u64::try_from(field.number()).ok()?;
-                    Some((number, *numbers.get(field.type_name())?))
-                })
-                .collect()
+            let elements = message.field.iter().filter_map(|field| {
+                let number = u64::try_from(field.number()).ok()?;
+                Some((number, element(field)?))
+            });
+            Shape {
+                n_fields: message.field.len(),
+                elements: elements.collect(),
+            }
         };
         let services = set.file.iter().flat_map(|file| &file.service);
         let inputs = services.flat_map(|service| &service.method);
@@ -76,24 +108,46 @@ impl Shapes {
         }
     }
 
-    fn check(&self, name: &str, bytes: &[u8]) -> Result<(), TooMany> {
+    fn memory(&self, name: &str, bytes: &[u8]) -> Result<usize, TooMany> {
         let Some(&request) = self.requests.get(name) else {
-            return Ok(());
+            return Ok(0);
         };
-        let mut left = FREE + bytes.len() / BYTES_EACH;
-        self.count(request, bytes, &mut left)
+        let is_escaped = |byte: &&u8| matches!(byte, 0..b' ' | b'"' | b'\\');
+        let mut memory = ESCAPE_MEMORY * bytes.iter().filter(is_escaped).count();
+        let mut n_left = FREE + bytes.len() / BYTES_EACH;
+        self.count(request, bytes, &mut memory, &mut n_left)?;
+        Ok(memory)
     }
 
-    /// Subtracts the messages within a message from `left`. The contract nests messages a few deep, which bounds the depth.
-    fn count(&self, message: usize, mut bytes: &[u8], left: &mut usize) -> Result<(), TooMany> {
-        let fields = self.shapes.get(message).map_or(&[][..], Vec::as_slice);
+    /// Adds the memory of a message's elements, and subtracts their messages from `n_left`. The contract nests messages a
+    /// few deep, which bounds the depth.
+    fn count(
+        &self,
+        message: usize,
+        mut bytes: &[u8],
+        memory: &mut usize,
+        n_left: &mut usize,
+    ) -> Result<(), TooMany> {
+        let Some(shape) = self.shapes.get(message) else {
+            return Ok(());
+        };
+        *memory += FIELD_MEMORY * shape.n_fields;
         while let Some((field, value)) = next_field(&mut bytes) {
-            let Some(&(_, child)) = fields.iter().find(|(number, _)| *number == field) else {
+            let element = shape.elements.iter().find(|(number, _)| *number == field);
+            let (Some(&(_, element)), Some(value)) = (element, value) else {
                 continue;
             };
-            let Some(value) = value else { continue };
-            *left = left.checked_sub(1).ok_or(TooMany)?;
-            self.count(child, value, left)?;
+            match element {
+                Element::Message(child) => {
+                    *n_left = n_left.checked_sub(1).ok_or(TooMany)?;
+                    self.count(child, value, memory, n_left)?;
+                }
+                Element::Text => *memory += TEXT_MEMORY,
+                // The last byte of each has no high bit.
+                Element::Numbers => {
+                    *memory += NUMBER_MEMORY * value.iter().filter(|byte| **byte < 0x80).count();
+                }
+            }
         }
         Ok(())
     }
@@ -150,7 +204,7 @@ mod tests {
     #[track_caller]
     fn check<M: Message + Name>(message: &M, is_taken: bool) {
         let bytes = message.encode_to_vec();
-        let taken = SHAPES.check(&M::full_name(), &bytes).is_ok();
+        let taken = SHAPES.memory(&M::full_name(), &bytes).is_ok();
         assert_eq!(taken, is_taken, "{} bytes", bytes.len());
     }
 
@@ -228,6 +282,40 @@ mod tests {
     }
 
     #[test]
+    fn what_takes_more_than_its_bytes_is_estimated() {
+        let memory = |request: &GenerateRequest| {
+            let bytes = request.encode_to_vec();
+            SHAPES
+                .memory(&GenerateRequest::full_name(), &bytes)
+                .unwrap()
+        };
+        let text = |text: &str| GenerateRequest {
+            prompt: text.to_owned(),
+            ..GenerateRequest::default()
+        };
+        // Keys and lengths may look like characters that are escaped.
+        let plain = memory(&text(&"x".repeat(1000)));
+        assert!(plain < 8192, "{plain}");
+        let escapes = "\u{1}\n\"\\".repeat(250);
+        assert_eq!(memory(&text(&escapes)), plain + 1000 * ESCAPE_MEMORY);
+        let ids = GenerateRequest {
+            stop_token_ids: vec![1000; 100],
+            ..GenerateRequest::default()
+        };
+        assert!(memory(&ids) >= plain + 100 * NUMBER_MEMORY);
+        let stops = GenerateRequest {
+            stop: vec![String::new(); 100],
+            ..GenerateRequest::default()
+        };
+        assert!(memory(&stops) >= plain + 99 * TEXT_MEMORY);
+        let turn = ChatMessage {
+            parts: vec![ContentPart::default(); 99],
+            ..ChatMessage::default()
+        };
+        assert!(memory(&chat(vec![turn])) >= plain + 99 * 5 * FIELD_MEMORY);
+    }
+
+    #[test]
     fn answers_are_not_counted() {
         let answer = EmbedResponse {
             embeddings: vec![Embedding::default(); 100_000],
@@ -243,10 +331,10 @@ mod tests {
         // A group of field 1000, empty and of an unknown field, and a number that does not end.
         for head in [&[0xc3, 0x3e, 0xc4, 0x3e][..], &[0x08, 0x01], &[]] {
             let bytes = [head, &messages, &[0xff; 20]].concat();
-            assert!(SHAPES.check(&name, &bytes).is_err(), "{head:?}");
+            assert!(SHAPES.memory(&name, &bytes).is_err(), "{head:?}");
         }
         for bytes in [&[0xff; 20][..], &[0x1a, 0xff], &[0x1a, 5, 0]] {
-            assert!(SHAPES.check(&name, bytes).is_ok(), "{bytes:?}");
+            assert!(SHAPES.memory(&name, bytes).is_ok(), "{bytes:?}");
         }
     }
 }

@@ -6,25 +6,26 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::service::error::transport::TransportError;
 
-/// Bytes of memory for each byte of a request's message until the upstream answers: the message as it arrived, as it
-/// was decoded, and the JSON made from it.
-const BYTES_HELD: usize = 4;
-
 /// Memory is counted in steps, since a semaphore counts to 2^61 at most and takes 2^32 at once.
 const STEP: usize = 1024;
+
+/// A request that holds more takes milliseconds to decode and to translate.
+const LARGE_BYTES: usize = 1 << 20;
 
 /// The limits of all calls together.
 #[derive(Debug)]
 pub(super) struct Admission {
     in_flight: Arc<Semaphore>,
     memory: Arc<Semaphore>,
+    max_memory: usize,
 }
 
 /// What one request's message holds of the memory; dropping it gives it back.
 #[derive(Debug)]
 pub(super) struct Held {
     memory: Arc<Semaphore>,
-    message: Mutex<(usize, Option<OwnedSemaphorePermit>)>,
+    max_memory: usize,
+    bytes: Mutex<(usize, Option<OwnedSemaphorePermit>)>,
 }
 
 // === impl Admission ===
@@ -36,6 +37,7 @@ impl Admission {
         Self {
             in_flight: most(max_in_flight.unwrap_or(usize::MAX)),
             memory: most(max_memory.div_ceil(STEP)),
+            max_memory,
         }
     }
 
@@ -49,7 +51,8 @@ impl Admission {
     pub(super) fn held(&self) -> Arc<Held> {
         Arc::new(Held {
             memory: Arc::clone(&self.memory),
-            message: Mutex::default(),
+            max_memory: self.max_memory,
+            bytes: Mutex::default(),
         })
     }
 }
@@ -57,12 +60,15 @@ impl Admission {
 // === impl Held ===
 
 impl Held {
-    /// Makes room for so many more bytes of the message.
-    pub(super) fn add(&self, n_bytes: usize) -> Result<(), TransportError> {
-        let mut message = self.message.lock().unwrap_or_else(PoisonError::into_inner);
-        let (n_arrived, permit) = &mut *message;
-        *n_arrived += n_bytes;
-        let n_steps = (*n_arrived * BYTES_HELD).div_ceil(STEP);
+    /// Makes room for so many more bytes of memory.
+    pub(super) fn add(&self, n_more: usize) -> Result<(), TransportError> {
+        let mut bytes = self.bytes.lock().unwrap_or_else(PoisonError::into_inner);
+        let (n_bytes, permit) = &mut *bytes;
+        *n_bytes += n_more;
+        if *n_bytes > self.max_memory {
+            return Err(TransportError::TooMuchMemory(self.max_memory));
+        }
+        let n_steps = n_bytes.div_ceil(STEP);
         let n_held = permit.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
         let lacking = u32::try_from(n_steps.saturating_sub(n_held)).unwrap_or(u32::MAX);
         let more = Arc::clone(&self.memory).try_acquire_many_owned(lacking);
@@ -72,5 +78,11 @@ impl Held {
             None => *permit = Some(more),
         }
         Ok(())
+    }
+
+    /// Whether the message takes long to handle.
+    pub(super) fn is_large(&self) -> bool {
+        let bytes = self.bytes.lock().unwrap_or_else(PoisonError::into_inner);
+        bytes.0 > LARGE_BYTES
     }
 }

@@ -5,15 +5,21 @@ use std::{convert::Infallible, future::poll_fn, pin::pin, sync::Arc, task::Poll,
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
+use tokio::{
+    runtime::{Handle, RuntimeFlavor},
+    task,
+};
 use tonic::{body::Body, service::Routes};
 use tower::Service;
 
 use super::{
     admission::Admission,
     body::{Open, RequestBody, ResponseBody, caught, completed},
+    tls::Tls,
 };
 use crate::{
     config,
+    proto::ROOM,
     service::{
         call::Call, error::transport::TransportError, observer::Observer, request_id::REQUEST_ID,
     },
@@ -31,6 +37,8 @@ pub(super) struct Answers {
     pub(super) config: config::Server,
     /// Longest time of a call, for its deadline.
     pub(super) max_duration: Option<Duration>,
+    /// TLS of connections; `None` where they are plain.
+    pub(super) tls: Option<Tls>,
 }
 
 /// Answers one call.
@@ -87,16 +95,31 @@ async fn routed(
     // The message counts until the response's head, when the upstream has it.
     let held = answers.admission.held();
     let request = request.map(|body| RequestBody::new(body, call.clone(), Arc::clone(&held)));
+    let make_room = {
+        let (held, call) = (Arc::clone(&held), call.clone());
+        move |n_bytes| held.add(n_bytes).map_err(|error| error.to_status(&call))
+    };
     let mut routes = answers.routes.clone();
-    let mut answered = pin!(async move { routes.call(request).await });
+    let answered = async move { routes.call(request).await };
+    let mut answered = pin!(ROOM.scope(Box::new(make_room), answered));
     poll_fn(|cx| {
         if let Some(&ending) = call.ending.get() {
             return Poll::Ready(Err(TransportError::Ended(ending)));
         }
-        caught(call, || answered.as_mut().poll(cx))
-            .map(|answered| answered.map(|Ok(response)| response))
+        let mut poll = || caught(call, || answered.as_mut().poll(cx));
+        let polled = if held.is_large() && is_multi_thread() {
+            // The other calls of this thread go on elsewhere.
+            task::block_in_place(poll)
+        } else {
+            poll()
+        };
+        polled.map(|answered| answered.map(|Ok(response)| response))
     })
     .await
+}
+
+fn is_multi_thread() -> bool {
+    Handle::try_current().is_ok_and(|it| it.runtime_flavor() == RuntimeFlavor::MultiThread)
 }
 
 /// Refuses what can be refused by the request's head alone.

@@ -24,6 +24,10 @@ use crate::service::{call::Call, error::transport::TransportError, observer::Obs
 /// Longest silence while a request's message is still to come, since waiting costs its caller nothing.
 const SILENCE: Duration = Duration::from_secs(10);
 
+/// Bytes of memory for each byte of a request's message until the upstream answers: the message as it arrived, as it
+/// was decoded, and the JSON made from it. The codec counts what takes more.
+const BYTES_HELD: usize = 4;
+
 /// The next frame, or the end.
 type Polled = Option<Result<Frame<Bytes>, Status>>;
 
@@ -116,7 +120,7 @@ impl http_body::Body for RequestBody {
             return this.fail(&TransportError::Cardinality);
         }
         if let Some(data) = data
-            && let Err(error) = this.held.add(data.len())
+            && let Err(error) = this.held.add(data.len() * BYTES_HELD)
         {
             return this.fail(&error);
         }

@@ -2,6 +2,7 @@
 
 use std::{
     future::poll_fn,
+    net::SocketAddr,
     pin::pin,
     sync::{
         Arc,
@@ -14,7 +15,12 @@ use async_stream::stream;
 use http::Request;
 use hyper::{body::Incoming, server::conn::http2, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::{net::TcpStream, sync::watch, time};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    sync::watch,
+    time,
+};
 use tokio_stream::{Stream, StreamExt};
 use tokio_util::io::InspectReader;
 
@@ -44,13 +50,34 @@ pub(super) enum Phase {
     Ending,
 }
 
-/// Serves a connection until its caller, its age or the server ends it. Dropping it ends its calls.
-pub(super) async fn serve(
+/// Shakes hands where TLS is on, and serves the connection.
+pub(super) async fn accept(
     stream: TcpStream,
     answers: Arc<Answers>,
     phases: watch::Receiver<Phase>,
 ) {
     let peer = stream.peer_addr().ok();
+    let Some(tls) = &answers.tls else {
+        return serve(stream, peer, answers, phases).await;
+    };
+    match tls.accept(stream).await {
+        // Boxed, since it is large, and a plain connection has no use for its space.
+        Ok((stream, _names)) => {
+            Box::pin(serve(stream, peer, Arc::clone(&answers), phases)).await;
+        }
+        Err(error) => {
+            tracing::warn!(%error, ?peer, "refused a connection: the TLS handshake failed")
+        }
+    }
+}
+
+/// Serves a connection until its caller, its age or the server ends it. Dropping it ends its calls.
+async fn serve(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    peer: Option<SocketAddr>,
+    answers: Arc<Answers>,
+    phases: watch::Receiver<Phase>,
+) {
     let config = &answers.config;
     let calls = Calls::new(config.write_stall_timeout);
     let is_open = Arc::new(AtomicBool::new(false));

@@ -17,7 +17,7 @@ use super::{
 use crate::config;
 
 /// Pause after a failed accept: where descriptors or memory have run out, the next one fails at once too.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+pub(super) const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// The socket, and the connections that came from it.
 #[derive(Debug)]
@@ -99,7 +99,7 @@ impl Listener {
             tracing::debug!(%error, "could not set a socket option");
         }
         let source = Arc::clone(source);
-        let connection = connection::serve(stream, Arc::clone(&self.answers), self.phases.clone());
+        let connection = connection::accept(stream, Arc::clone(&self.answers), self.phases.clone());
         self.connections.spawn(async move {
             connection.await;
             drop(source);

@@ -14,7 +14,8 @@ use super::{
 use crate::{
     config::Config,
     proto::{
-        self, embedding_service_server::EmbeddingServiceServer,
+        self, classification_service_server::ClassificationServiceServer,
+        embedding_service_server::EmbeddingServiceServer,
         generation_service_server::GenerationServiceServer,
         model_service_server::ModelServiceServer, ranking_service_server::RankingServiceServer,
         tokenization_service_server::TokenizationServiceServer,
@@ -47,6 +48,7 @@ pub(super) fn services(
         };
     }
     let services = Services::default()
+        .add(limited!(ClassificationServiceServer))
         .add(limited!(EmbeddingServiceServer))
         .add(limited!(GenerationServiceServer))
         .add(limited!(ModelServiceServer))
@@ -88,6 +90,11 @@ impl Services {
         }
         self.routes = self.routes.prepare();
         Ok(self)
+    }
+
+    /// The health of the server as a whole.
+    pub(super) fn health(&self) -> watch::Receiver<ServingStatus> {
+        self.health.subscribe()
     }
 
     /// Sets the health of the server as a whole and of each service.

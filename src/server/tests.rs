@@ -148,9 +148,10 @@ async fn serve(change: impl FnOnce(&mut config::Server)) -> Served {
         admission: Admission::new(config.max_in_flight, config.max_request_memory),
         config,
         max_duration: None,
+        tls: None,
     };
     let stops = ReceiverStream::new(stops);
-    task.spawn(run(listener, services, answers, stops));
+    task.spawn(run(listener, services, std::sync::Arc::new(answers), stops));
     Served {
         address,
         stop,
@@ -178,6 +179,7 @@ fn config() -> config::Server {
         drain_delay: Duration::ZERO,
         drain_timeout: Duration::from_millis(200),
         reflection: false,
+        tls: config::Tls::default(),
     }
 }
 

@@ -1,4 +1,4 @@
-//! `EmbeddingService`: vectors for texts.
+//! `EmbeddingService`: vectors for texts, and what else a pooler makes of them.
 
 use tonic::Request;
 
@@ -8,8 +8,11 @@ use crate::{
         embedding::{EmbeddingRequest, EncodingFormat},
         error::ErrorBody,
     },
-    proto::{EmbedRequest, EmbedResponse, embedding_service_server::EmbeddingService},
-    translate::embedding,
+    proto::{
+        EmbedRequest, EmbedResponse, PoolRequest, PoolResponse,
+        embedding_service_server::EmbeddingService,
+    },
+    translate::{embedding, pooling},
     upstream::{self, Answer, Refusal, Route},
 };
 
@@ -25,9 +28,31 @@ impl EmbeddingService for Adapter {
         })
         .await
     }
+
+    async fn pool(&self, request: Request<PoolRequest>) -> Reply<PoolResponse> {
+        unary(request, |call, message| async move {
+            call.set_model(&message.model);
+            let translated = pooling::request(message, &self.policy)?;
+            call.set_fields(translated.fields);
+            let answer = self.pooled(Route::POOLING, translated.request, &call);
+            Ok(pooling::response(answer.await?.read()?, translated.asked)?)
+        })
+        .await
+    }
 }
 
 impl Adapter {
+    /// Asks for what a pooler makes, as far as the upstream's release honours the request.
+    pub(super) async fn pooled(
+        &self,
+        route: Route,
+        mut request: EmbeddingRequest,
+        call: &Call,
+    ) -> Result<Answer, Error> {
+        embedding::fit(&mut request, self.upstream.version().await).map_err(Error::TooOld)?;
+        self.post(call, route, request).await
+    }
+
     /// Asks for vectors in base64, and once more for JSON numbers where the model gives no others (models that embed
     /// each token, vLLM 0.33).
     async fn embeddings(
@@ -38,7 +63,7 @@ impl Adapter {
         embedding::fit(&mut request, self.upstream.version().await).map_err(Error::TooOld)?;
         match self.post(call, Route::EMBEDDINGS, &request).await {
             Err(error) if is_about_encoding(&error) => {
-                request.encoding_format = EncodingFormat::Float;
+                request.encoding_format = Some(EncodingFormat::Float);
                 request.endianness = None;
                 self.post(call, Route::EMBEDDINGS, request).await
             }

@@ -35,6 +35,9 @@ pub(crate) enum Error {
     /// The upstream would ignore what the request asks for.
     #[error("{}: the upstream ignores it; it needs vLLM {} or later", .0.field, .0.version)]
     TooOld(Needs),
+    /// The upstream has other routes, so that its model cannot do it.
+    #[error("the upstream has no such route, and others")]
+    Unsupported,
     /// The upstream lists no such model.
     #[error("no such model")]
     UnknownModel,
@@ -49,8 +52,16 @@ pub(crate) enum Error {
 impl Error {
     /// The status that the caller gets. The call keeps the reason for the log.
     pub(super) fn to_status(&self, call: &Call) -> Status {
-        let cause = Chain(self).to_string();
-        self.report(call).into_status(call, Some(cause))
+        let report = self.report(call);
+        let mut cause = Chain(self).to_string();
+        if let Self::InvalidRequest(invalid) = self {
+            // What is wrong may repeat the caller's words.
+            cause = format!("wrong fields: {}", invalid.fields());
+        }
+        if report.reason == "UPSTREAM_MISROUTED" {
+            cause.push_str("; is `/v1` missing at the end of --upstream?");
+        }
+        report.into_status(call, Some(cause))
     }
 
     fn report(&self, call: &Call) -> Report {
@@ -63,6 +74,10 @@ impl Error {
                 report
             }
             Self::TooOld(_) => Report::new(FailedPrecondition, "UPSTREAM_TOO_OLD", self),
+            Self::Unsupported => {
+                let (code, reason, text) = refusal::UNIMPLEMENTED;
+                Report::new(code, reason, text)
+            }
             Self::UnknownModel => refusal::no_model(call),
             Self::Upstream(error) => upstream_report(error, call),
             Self::InvalidAnswer(InvalidAnswer::Aborted) => {
@@ -95,9 +110,13 @@ fn upstream_report(error: &upstream::Error, call: &Call) -> Report {
         E::Refused(refusal) => refusal::report(refusal, call),
         E::Redirected(status) => report(Internal, "UPSTREAM_REDIRECT").with("status", status),
         E::Protocol(_) => protocol(),
-        // The caller's own batch is too large.
-        E::TooLarge { what, limit } if *what == "body" && call.fields().is_optional() => {
-            let text = format!("the answer is over {limit} bytes (--max-body-bytes); ask for less");
+        // The caller's own batch is too large, or what it asked for beside the text.
+        E::TooLarge { what, limit }
+            if call.fields().asks_for_much() || *what == "body" && call.fields().is_optional() =>
+        {
+            let text = format!(
+                "the answer's {what} is over {limit} bytes (--max-{what}-bytes); ask for less"
+            );
             Report::new(ResourceExhausted, "RESPONSE_TOO_LARGE", text).with("limit", limit)
         }
         E::TooLarge { limit, .. } => {

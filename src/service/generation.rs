@@ -10,7 +10,7 @@ use super::{
     unary,
 };
 use crate::{
-    openai::request::Request as UpstreamRequest,
+    openai::{error::ErrorBody, request::Request as UpstreamRequest},
     proto::{
         GenerateRequest, GenerateResponse, StreamGenerateResponse,
         generation_service_server::GenerationService,
@@ -19,7 +19,7 @@ use crate::{
         Mode, Needs,
         generation::{self, StreamTranslator, Translated},
     },
-    upstream::Route,
+    upstream::{self, Route},
 };
 
 #[tonic::async_trait]
@@ -31,7 +31,8 @@ impl GenerationService for Adapter {
             let translated = self.translate(message, Mode::Unary, &call)?;
             self.check_version(translated.needs).await?;
             let route = route(&translated.request);
-            let answer = self.post(&call, route, translated.request).await?;
+            let answer = self.post(&call, route, translated.request).await;
+            let answer = self.explained(answer).await?;
             let (response, asked) = (answer.read()?, &translated.asked);
             Ok(generation::response(response, answer.text(), asked)?)
         })
@@ -47,7 +48,8 @@ impl GenerationService for Adapter {
             self.check_version(translated.needs).await?;
             let (upstream, headers) = (&self.upstream, &call.headers);
             let route = route(&translated.request);
-            let events = upstream.stream(route, translated.request, headers).await?;
+            let events = upstream.stream(route, translated.request, headers).await;
+            let events = self.explained(events.map_err(Error::from)).await?;
             let request_id = call.id().to_owned();
             Ok((events, StreamTranslator::new(translated.asked, request_id)))
         })
@@ -66,6 +68,24 @@ impl Adapter {
         let translated = generation::request(message, mode, &self.policy)?;
         call.set_fields(translated.fields);
         Ok(translated)
+    }
+
+    /// Tells an upstream whose model does not generate from one that is set up wrongly: the router of both lacks the route.
+    async fn explained<T>(&self, answered: Result<T, Error>) -> Result<T, Error> {
+        let Err(Error::Upstream(upstream::Error::Refused(refusal))) = &answered else {
+            return answered;
+        };
+        if refusal.status != 404 || refusal.body != ErrorBody::Router {
+            return answered;
+        }
+        let routes = self.upstream.routes().await;
+        let has = |route| routes.contains(&route);
+        // These stand below the base URL too, so that it is right.
+        let has_others = has(Route::EMBEDDINGS) || has(Route::TRANSCRIPTIONS);
+        match has_others && !has(Route::CHAT_COMPLETIONS) {
+            true => Err(Error::Unsupported),
+            false => answered,
+        }
     }
 
     /// Refuses what the upstream would silently ignore.

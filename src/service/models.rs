@@ -7,6 +7,7 @@ use crate::{
     openai::model::ModelList,
     proto::{
         GetModelRequest, GetModelResponse, ListModelsRequest, ListModelsResponse,
+        classification_service_server::SERVICE_NAME as CLASSIFICATION,
         embedding_service_server::SERVICE_NAME as EMBEDDING,
         generation_service_server::SERVICE_NAME as GENERATION, model_service_server::ModelService,
         ranking_service_server::SERVICE_NAME as RANKING,
@@ -66,6 +67,7 @@ fn services(routes: &[Route]) -> Vec<&'static str> {
         return Vec::new();
     }
     [
+        (has(Route::CLASSIFY), CLASSIFICATION),
         (has(Route::EMBEDDINGS), EMBEDDING),
         (has(Route::CHAT_COMPLETIONS), GENERATION),
         (has(Route::SCORE), RANKING),
@@ -91,6 +93,7 @@ mod tests {
         };
         let all = [
             Route::CHAT_COMPLETIONS,
+            Route::CLASSIFY,
             Route::EMBEDDINGS,
             Route::SCORE,
             Route::TRANSCRIPTIONS,
@@ -99,9 +102,10 @@ mod tests {
             (&all[..], ""),
             (&[], ""),
             (&all[..1], "Generation Tokenization"),
-            (&all[1..3], "Embedding Ranking Tokenization"),
-            (&all[2..3], "Ranking Tokenization"),
-            (&all[3..], "Tokenization Transcription"),
+            (&all[1..2], "Classification Tokenization"),
+            (&all[2..4], "Embedding Ranking Tokenization"),
+            (&all[3..4], "Ranking Tokenization"),
+            (&all[4..], "Tokenization Transcription"),
         ] {
             assert_eq!(short(routes), expected, "{routes:?}");
         }

@@ -30,6 +30,7 @@ impl RankingService for Adapter {
         unary(request, |call, message| async move {
             call.set_model(&message.model);
             call.set_fields(Fields::RERANK);
+            let with_documents = message.return_documents == Some(true);
             let request = ranking::rerank_request(message, &self.policy)?;
             let (n_documents, top_n) = (request.documents.len(), request.top_n);
             let answer = self.post(&call, Route::RERANK, request).await?;
@@ -37,6 +38,7 @@ impl RankingService for Adapter {
                 answer.read()?,
                 n_documents,
                 top_n,
+                with_documents,
             )?)
         })
         .await

@@ -5,6 +5,7 @@
 
 use std::{
     error::Error,
+    fmt::Display,
     io::{self, IsTerminal, Write},
     sync::{
         Arc,
@@ -12,9 +13,10 @@ use std::{
         mpsc::{self, Receiver, SyncSender},
     },
     thread,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
+use serde_json::json;
 use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
 
 use crate::config::Log;
@@ -37,6 +39,7 @@ const LAST_LINES_TIMEOUT: Duration = Duration::from_secs(2);
 #[must_use]
 pub struct Logging {
     lines: Lines,
+    is_json: bool,
     /// Disconnected once the last line is written.
     end: Receiver<()>,
 }
@@ -80,7 +83,11 @@ pub fn start(log: &Log) -> Result<Logging, Box<dyn Error + Send + Sync>> {
         let location = panic.location().map(tracing::field::display);
         tracing::error!(location, "panicked");
     }));
-    Ok(Logging { lines, end })
+    Ok(Logging {
+        lines,
+        is_json: log.json,
+        end,
+    })
 }
 
 /// Writes lines up to the last one. Once they have been written, it reports how many were dropped, as a line of the log.
@@ -116,8 +123,15 @@ fn write(lines: &Receiver<Vec<u8>>, n_dropped: &AtomicUsize) {
 }
 
 impl Logging {
-    /// Writes a line as it is, in its turn.
-    pub fn write_line(&self, line: &str) {
+    /// Writes why the process ends, in its turn and whatever the filter: plain text, or as the log's other JSON lines.
+    pub fn write_failure(&self, failure: &impl Display) {
+        let line = if self.is_json {
+            let timestamp = humantime::format_rfc3339_micros(SystemTime::now()).to_string();
+            json!({"timestamp": timestamp, "level": "ERROR", "message": failure.to_string()})
+                .to_string()
+        } else {
+            format!("vllm-grpc-adapter: {failure}")
+        };
         // What cannot be written is counted.
         let _ = self.lines.clone().write_all(format!("{line}\n").as_bytes());
     }

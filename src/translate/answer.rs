@@ -65,6 +65,7 @@ pub(super) fn finish_reason(word: &str) -> Result<FinishReason, InvalidAnswer> {
     match word {
         "abort" => Err(InvalidAnswer::Aborted),
         "error" => Err(InvalidAnswer::Failed),
+        "function_call" => Err(InvalidAnswer::FUNCTION_CALL),
         "stop" => Ok(FinishReason::Stop),
         "length" => Ok(FinishReason::Length),
         "tool_calls" => Ok(FinishReason::ToolCalls),

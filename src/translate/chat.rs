@@ -122,8 +122,15 @@ fn content(
         let description = "`content` and `parts` are mutually exclusive";
         return Err(InvalidRequest::together(&["content", "parts"], description));
     }
-    let parts = each("parts", parts, |part| self::part(part, policy))?;
-    Ok(Some(Content::Parts(parts)))
+    Ok(Some(Content::Parts(self::parts(parts, policy)?)))
+}
+
+/// Text and media as vLLM takes them.
+pub(super) fn parts(
+    parts: Vec<proto::ContentPart>,
+    policy: &Policy,
+) -> Result<Vec<Part>, InvalidRequest> {
+    each("parts", parts, |part| self::part(part, policy))
 }
 
 fn part(part: proto::ContentPart, policy: &Policy) -> Result<Part, InvalidRequest> {

@@ -8,7 +8,7 @@ use super::{
     chat::{self, template},
     extra_body,
     invalid::{InvalidRequest, Needs, set},
-    names::{self, Fields},
+    names::{self, Fields, Names},
     sampling::{self, in_range, text},
 };
 use crate::{
@@ -45,12 +45,23 @@ pub(crate) struct Translated {
 }
 
 /// The body that vLLM takes, or the fields that the caller has to correct.
+pub(crate) fn request(
+    request: proto::EmbedRequest,
+    policy: &Policy,
+) -> Result<Translated, InvalidRequest> {
+    let mut translated = named(request, &names::EMBED, policy)?;
+    translated.request.encoding_format = Some(EncodingFormat::Base64);
+    Ok(translated)
+}
+
+/// The same for a request that goes by other names, without a format of the vectors.
 #[expect(
     clippy::too_many_lines,
     reason = "each field of the contract, once, so that a new one does not compile until it is decided on"
 )]
-pub(crate) fn request(
+pub(super) fn named(
     request: proto::EmbedRequest,
+    names: &'static Names,
     policy: &Policy,
 ) -> Result<Translated, InvalidRequest> {
     let proto::EmbedRequest {
@@ -83,6 +94,7 @@ pub(crate) fn request(
     let asked = Asked {
         n_inputs: texts.len() + token_inputs.len() + conversations.len(),
         n_dimensions: dimensions.and_then(|dimensions| usize::try_from(dimensions).ok()),
+        is_even: true,
     };
     let (input_field, input) = if !texts.is_empty() {
         ("texts", Input::Texts(texts))
@@ -94,9 +106,10 @@ pub(crate) fn request(
     let request = EmbeddingRequest {
         input,
         model: sampling::model_or_default(model, policy),
-        encoding_format: EncodingFormat::Base64,
+        encoding_format: None,
         endianness: None,
         dimensions: in_range("dimensions", dimensions, 1..)?,
+        task: None,
         use_activation,
         normalize: None,
         truncate_prompt_tokens: in_range("truncate_prompt_tokens", truncate_prompt_tokens, -1..)?,
@@ -111,11 +124,11 @@ pub(crate) fn request(
         priority,
         cache_salt: sampling::cache_salt(cache_salt)?,
         user: text(user),
-        extra_body: extra_body::members(extra_body_json, &names::EMBED, policy)?,
+        extra_body: extra_body::members(extra_body_json, names, policy)?,
     };
     Ok(Translated {
         request,
-        fields: Fields::new(&names::EMBED, input_field),
+        fields: Fields::new(names, input_field),
         asked,
     })
 }
@@ -123,9 +136,10 @@ pub(crate) fn request(
 /// Adapts a request to the upstream's release, if that is known; fields that the release would ignore are refused.
 pub(crate) fn fit(request: &mut EmbeddingRequest, version: Option<Version>) -> Result<(), Needs> {
     let is_before = |release: Version| version.is_some_and(|version| version < release);
+    let is_embedding = request.encoding_format.is_some();
     // Unknown upstreams may refuse what they do not know.
     request.endianness = version
-        .filter(|version| *version >= ENDIANNESS)
+        .filter(|version| *version >= ENDIANNESS && is_embedding)
         .map(|_| "little");
     if is_before(CHATS) && matches!(request.input, Input::Chats(_)) {
         return Err(Needs {
@@ -134,10 +148,15 @@ pub(crate) fn fit(request: &mut EmbeddingRequest, version: Option<Version>) -> R
         });
     }
     if is_before(USE_ACTIVATION) {
-        if is_before(NORMALIZE) && request.use_activation.is_some() {
+        let version = if is_embedding {
+            NORMALIZE
+        } else {
+            USE_ACTIVATION
+        };
+        if is_before(version) && request.use_activation.is_some() {
             return Err(Needs {
                 field: "use_activation",
-                version: NORMALIZE,
+                version,
             });
         }
         request.normalize = request.use_activation.take();

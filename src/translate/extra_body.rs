@@ -51,7 +51,9 @@ mod tests {
         for name in config::ALWAYS_TAKEN {
             for names in [
                 &names::GENERATE,
+                &names::CLASSIFY,
                 &names::EMBED,
+                &names::POOL,
                 &names::RERANK,
                 &names::SCORE,
                 &names::TOKENIZE,

@@ -45,6 +45,11 @@ pub(crate) enum InvalidAnswer {
     Malformed(&'static str),
 }
 
+impl InvalidAnswer {
+    /// A call in the form that OpenAI's API had before tools; no vLLM makes one, and the contract has no place for it.
+    pub(crate) const FUNCTION_CALL: Self = Self::Malformed("a legacy function call");
+}
+
 /// The names of fields, each with whether it is set.
 macro_rules! set {
     ($($field:ident),+ $(,)?) => {
@@ -106,6 +111,12 @@ impl InvalidRequest {
             *field = format!("{outer}{separator}{field}");
         }
         self
+    }
+
+    /// The paths of the fields to correct.
+    pub(crate) fn fields(&self) -> String {
+        let fields: Vec<&str> = self.violations.iter().map(|it| it.field.as_str()).collect();
+        fields.join(", ")
     }
 
     /// What to correct.

@@ -3,10 +3,17 @@
 //!
 //! A field has one name in both unless a table below says otherwise.
 
+mod tables;
+
 use prost::Name;
 use prost_types::{FieldDescriptorProto, field_descriptor_proto::Label};
 
 use crate::proto;
+pub(super) use tables::{
+    CLASSIFY, DETOKENIZE, EMBED, GENERATE, GENERATE_STRUCTURED, POOL, RERANK, SCORE, TOKENIZE,
+    TRANSCRIBE, TRANSCRIBE_SUBTITLES,
+};
+use tables::{MODELS, PARTS};
 
 /// The names of one request that are exceptions; lists of names are separated by spaces.
 #[derive(Debug, PartialEq, Eq)]
@@ -38,151 +45,8 @@ pub(crate) struct Fields {
     names: &'static Names,
     /// The field that holds the input.
     input: &'static str,
+    asks_for_much: bool,
 }
-
-/// A request without exceptions.
-const PLAIN: Names = Names {
-    message: "",
-    inputs: "",
-    renamed: &[],
-    own: "request_id",
-    untyped: "",
-    told: &[],
-    chats: None,
-    keeps_path: false,
-    is_optional: true,
-};
-
-pub(super) const GENERATE: Names = Names {
-    message: proto::GenerateRequest::NAME,
-    inputs: "input_text input_tokens messages prompt",
-    renamed: &[
-        TEMPLATE_KWARGS,
-        // Chat's switch cannot be wrong by itself, so the number of tokens is meant.
-        ("logprobs", "top_logprobs"),
-        // It would override `max_tokens`.
-        ("max_completion_tokens", "max_tokens"),
-        ("response_format", "structured_output"),
-        ("structured_outputs", "structured_output"),
-        ("suffix", "completion.suffix"),
-    ],
-    own: "request_id stream stream_options",
-    untyped: "chat_template ec_transfer_params extra_args kv_transfer_params media_io_kwargs \
-        mm_payload mm_processor_kwargs prompt_embeds return_mm_kwargs \
-        routed_experts_prompt_start vllm_xargs",
-    chats: Some("messages"),
-    keeps_path: true,
-    is_optional: false,
-    ..PLAIN
-};
-
-/// A generation with `structured_output`. The words are those of grammar compilers in vLLM 0.32: of guidance, and of any.
-/// A tool's parameters can cause them too, so they count only here.
-pub(super) const GENERATE_STRUCTURED: Names = Names {
-    told: &[
-        ("Grammar error: ", "structured_output"),
-        ("Invalid grammar specification: ", "structured_output"),
-    ],
-    ..GENERATE
-};
-
-pub(super) const EMBED: Names = Names {
-    message: proto::EmbedRequest::NAME,
-    inputs: "input input_text input_tokens messages",
-    renamed: &[TEMPLATE_KWARGS, ("normalize", "use_activation")],
-    own: "embed_dtype encoding_format endianness request_id",
-    told: &[
-        ("dimensions", "dimensions"),
-        PRIORITY,
-        ("At most 0 image", "conversations"),
-        ("multimodal", "conversations"),
-        ("out of vocabulary", "token_inputs"),
-    ],
-    chats: Some("conversations"),
-    ..PLAIN
-};
-
-pub(super) const SCORE: Names = Names {
-    message: proto::ScoreRequest::NAME,
-    inputs: "input_text input_tokens",
-    renamed: &[
-        TEMPLATE_KWARGS,
-        TOKENS_PER_DOCUMENT,
-        ("data_1", "queries"),
-        ("data_2", "documents"),
-        ("items", "documents"),
-        ("text_1", "queries"),
-        ("text_2", "documents"),
-    ],
-    ..RERANK
-};
-
-pub(super) const RERANK: Names = Names {
-    message: proto::RerankRequest::NAME,
-    inputs: "documents input_text input_tokens",
-    renamed: &[TEMPLATE_KWARGS, TOKENS_PER_DOCUMENT],
-    own: "request_id return_documents",
-    told: &[
-        ("max_tokens_per_query", "max_tokens_per_query"),
-        TOKENS_PER_DOCUMENT,
-        PRIORITY,
-    ],
-    ..PLAIN
-};
-
-pub(super) const TOKENIZE: Names = Names {
-    message: proto::TokenizeRequest::NAME,
-    inputs: "input_text input_tokens messages prompt",
-    renamed: &[
-        TEMPLATE_KWARGS,
-        ("return_token_strs", "return_token_strings"),
-    ],
-    told: &[("multimodal", "messages"), ("At most 0 image", "messages")],
-    chats: Some("messages"),
-    ..PLAIN
-};
-
-pub(super) const DETOKENIZE: Names = Names {
-    message: proto::DetokenizeRequest::NAME,
-    inputs: "tokens",
-    ..PLAIN
-};
-
-pub(super) const TRANSCRIBE: Names = Names {
-    message: proto::TranscribeRequest::NAME,
-    inputs: "audio_filesize_mb file",
-    renamed: &[
-        ("max_completion_tokens", "max_tokens"),
-        ("n", "beams"),
-        ("timestamp_granularities", "timestamps"),
-        ("timestamp_granularities[]", "timestamps"),
-        ("to_language", "target_language"),
-    ],
-    own: "request_id response_format stream stream_continuous_usage_stats stream_include_usage",
-    told: &[
-        ("audio file", "audio"),
-        ("file size", "audio"),
-        ("verbose_json", "timestamps"),
-        ("diarized_json", "diarize"),
-        ("diarized transcript", "diarize"),
-        ("nsupported language", "language"),
-    ],
-    ..PLAIN
-};
-
-const MODELS: Names = Names {
-    own: GENERATE.own,
-    is_optional: false,
-    ..PLAIN
-};
-
-const TEMPLATE_KWARGS: (&str, &str) = ("chat_template_kwargs", "chat_template_kwargs_json");
-const TOKENS_PER_DOCUMENT: (&str, &str) = ("max_tokens_per_doc", "max_tokens_per_document");
-const PRIORITY: (&str, &str) = ("Priority scheduling", "priority");
-
-/// Names of what is in a chat; the errors do not say where.
-const PARTS: &str =
-    "audio audio_url image image_url multi_modal_uuids tool_calls type url video video_url";
 
 impl Names {
     /// Whether a member of `extra_body_json` would stand for a typed field or for one that the adapter sets.
@@ -203,12 +67,27 @@ impl Fields {
     pub(crate) const SCORE: Self = Self::new(&SCORE, "documents");
     pub(crate) const RERANK: Self = Self::new(&RERANK, "documents");
     pub(crate) const DETOKENIZE: Self = Self::new(&DETOKENIZE, "token_ids");
-    pub(crate) const TRANSCRIBE: Self = Self::new(&TRANSCRIBE, "audio");
     pub(crate) const MODELS: Self = Self::new(&MODELS, "");
+
+    /// The fields of a transcription or a translation.
+    pub(crate) fn of_sound(request: &proto::TranscribeRequest) -> Self {
+        let has_times = !request.timestamps.is_empty();
+        let has_subtitles = request.subtitles != 0 && !has_times;
+        let names = if has_subtitles {
+            &TRANSCRIBE_SUBTITLES
+        } else {
+            &TRANSCRIBE
+        };
+        Self::new(names, "audio")
+    }
 
     /// The fields of a request whose input is in that field.
     pub(super) const fn new(names: &'static Names, input: &'static str) -> Self {
-        Self { names, input }
+        Self {
+            names,
+            input,
+            asks_for_much: false,
+        }
     }
 
     /// The path of the field that vLLM calls `param`, as `messages[0].content` of `body.messages.0.content`.
@@ -242,6 +121,19 @@ impl Fields {
     /// Whether the adapter itself made the field that vLLM calls `param`, so that no caller can correct it.
     pub(crate) fn is_own(&self, param: &str) -> bool {
         has_word(self.names.own, steps(param).0)
+    }
+
+    /// The same, where the request asks for more than text, as for log probabilities.
+    pub(super) fn asking_for_much(self, asks_for_much: bool) -> Self {
+        Self {
+            asks_for_much,
+            ..self
+        }
+    }
+
+    /// Whether the size of the answer is what the request asks for, not the length of its text.
+    pub(crate) fn asks_for_much(&self) -> bool {
+        self.asks_for_much
     }
 
     /// Whether a router without the route means that the model cannot do it.

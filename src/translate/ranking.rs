@@ -2,16 +2,17 @@
 
 use super::{
     answer::{create_time, in_order, usage},
-    chat::template,
+    chat::{self, template},
     extra_body,
-    invalid::{InvalidAnswer, InvalidRequest},
+    invalid::{InvalidAnswer, InvalidRequest, set},
     names,
     sampling::{self, in_range, text},
 };
 use crate::{
     config::Policy,
     openai::ranking::{
-        Queries, RerankRequest, RerankResponse, RerankResult, ScoreRequest, ScoreResponse, Shared,
+        Input, Queries, RerankRequest, RerankResponse, RerankResult, ScoreRequest, ScoreResponse,
+        Shared,
     },
     proto,
 };
@@ -33,9 +34,15 @@ pub(crate) fn score_request(
         truncation_side,
         chat_template_kwargs_json,
         priority,
+        multimodal_queries,
+        multimodal_documents,
         extra_body_json,
     } = request;
-    check_documents(&documents)?;
+    let documents = self::documents(documents, multimodal_documents, policy)?;
+    if !multimodal_queries.is_empty() {
+        InvalidRequest::only_one(set!(queries, multimodal_queries))?;
+    }
+    let queries = inputs("multimodal_queries", queries, multimodal_queries, policy)?;
     Ok(ScoreRequest {
         text_1: self::queries(queries, documents.len())?,
         text_2: documents,
@@ -72,9 +79,21 @@ pub(crate) fn rerank_request(
         truncation_side,
         chat_template_kwargs_json,
         priority,
+        multimodal_query,
+        multimodal_documents,
         extra_body_json,
+        // vLLM gives them to everybody.
+        return_documents: _,
     } = request;
-    check_documents(&documents)?;
+    let documents = self::documents(documents, multimodal_documents, policy)?;
+    let query = match multimodal_query {
+        None => Input::Text(query),
+        Some(multimodal_query) => {
+            let description = "must be empty with `multimodal_query`";
+            InvalidRequest::refuse(set!(query), description)?;
+            with_media("multimodal_query", multimodal_query, policy)?
+        }
+    };
     Ok(RerankRequest {
         query,
         documents,
@@ -98,21 +117,59 @@ fn truncated(tokens: Option<i32>) -> Result<Option<i32>, InvalidRequest> {
     in_range("truncate_prompt_tokens", tokens, -1..)
 }
 
-fn check_documents(documents: &[String]) -> Result<(), InvalidRequest> {
-    if documents.is_empty() {
+fn documents(
+    documents: Vec<String>,
+    multimodal_documents: Vec<proto::MultimodalText>,
+    policy: &Policy,
+) -> Result<Vec<Input>, InvalidRequest> {
+    if multimodal_documents.is_empty() && documents.is_empty() {
         return Err(InvalidRequest::new("documents", "must not be empty"));
     }
-    Ok(())
+    InvalidRequest::only_one(set!(documents, multimodal_documents))?;
+    inputs(
+        "multimodal_documents",
+        documents,
+        multimodal_documents,
+        policy,
+    )
 }
 
-fn queries(mut queries: Vec<String>, n_documents: usize) -> Result<Queries, InvalidRequest> {
+/// The texts, or those with media, of which only one list is filled.
+fn inputs(
+    field: &str,
+    texts: Vec<String>,
+    multimodal: Vec<proto::MultimodalText>,
+    policy: &Policy,
+) -> Result<Vec<Input>, InvalidRequest> {
+    let multimodal = multimodal.into_iter().enumerate();
+    let multimodal = multimodal.map(|(n, it)| with_media(&format!("{field}[{n}]"), it, policy));
+    let texts = texts.into_iter().map(|text| Ok(Input::Text(text)));
+    texts.chain(multimodal).collect()
+}
+
+fn with_media(
+    field: &str,
+    text: proto::MultimodalText,
+    policy: &Policy,
+) -> Result<Input, InvalidRequest> {
+    if text.parts.is_empty() {
+        return Err(InvalidRequest::new(
+            format!("{field}.parts"),
+            "must not be empty",
+        ));
+    }
+    let content = chat::parts(text.parts, policy).map_err(|invalid| invalid.within(field))?;
+    Ok(Input::Parts { content })
+}
+
+fn queries(mut queries: Vec<Input>, n_documents: usize) -> Result<Queries, InvalidRequest> {
     if queries.len() == n_documents && n_documents > 1 {
         return Ok(Queries::Each(queries));
     }
     match (queries.pop(), queries.is_empty()) {
         (Some(only), true) => Ok(Queries::One(only)),
         _ => {
-            let description = "must be one, or as many as `documents`";
+            let description = "must be one, or as many as documents";
             Err(InvalidRequest::new("queries", description))
         }
     }
@@ -141,6 +198,7 @@ pub(crate) fn rerank_response(
     response: RerankResponse,
     n_documents: usize,
     top_n: Option<i32>,
+    with_documents: bool,
 ) -> Result<proto::RerankResponse, InvalidAnswer> {
     let in_order =
         |one: &RerankResult, next: &RerankResult| one.relevance_score >= next.relevance_score;
@@ -155,7 +213,12 @@ pub(crate) fn rerank_response(
             Some(is_ranked @ false) => *is_ranked = true,
             _ => return Err(InvalidAnswer::Malformed("a rank of no document")),
         }
+        let document = result.document.filter(|_| with_documents);
+        if with_documents && document.is_none() {
+            return Err(InvalidAnswer::Malformed("no document, which was asked for"));
+        }
         results.push(proto::RerankResult {
+            document: document.and_then(|it| it.text).unwrap_or_default(),
             index: i32::try_from(index).ok(),
             relevance_score: Some(result.relevance_score),
         });

@@ -1,17 +1,18 @@
-//! Speech to text: a form is sent; a whole answer, or chunks that are folded into events, come back.
+//! Speech to text, in its own language or another: a form is sent; a whole answer, or chunks that are folded into events, come back.
 
 mod form;
 mod stream;
+mod subtitles;
 
-pub(crate) use form::form;
-pub(crate) use stream::Translator;
+pub(crate) use form::{Task, form};
+pub(crate) use stream::{TranslationTranslator, Translator};
 
 use crate::{
     openai::transcription::{Segment, TranscriptionResponse, Word},
-    proto::{self, TimestampGranularity},
+    proto::{self, SubtitleFormat, TimestampGranularity},
 };
 
-use super::answer::usage;
+use super::{answer::usage, invalid::InvalidAnswer};
 
 /// The parts of an answer that a caller asked for; the others are left out, even where the upstream sends them.
 #[derive(Clone, Copy, Debug, Default)]
@@ -19,6 +20,7 @@ pub(crate) struct Asked {
     segments: bool,
     words: bool,
     speakers: bool,
+    subtitles: SubtitleFormat,
 }
 
 impl Asked {
@@ -30,12 +32,17 @@ impl Asked {
             segments: speakers || wants(TimestampGranularity::Segment),
             words: wants(TimestampGranularity::Word),
             speakers,
+            subtitles: request.subtitles(),
         }
     }
 }
 
 /// The answer.
-pub(crate) fn response(response: TranscriptionResponse, asked: Asked) -> proto::TranscribeResponse {
+pub(crate) fn response(
+    response: TranscriptionResponse,
+    asked: Asked,
+) -> Result<proto::TranscribeResponse, InvalidAnswer> {
+    let subtitles = subtitles::file(asked.subtitles, response.segments.as_deref())?;
     let usage = response.usage;
     let billed = usage.as_ref().and_then(|usage| usage.seconds);
     let duration = response.duration.and_then(|duration| duration.value());
@@ -43,7 +50,7 @@ pub(crate) fn response(response: TranscriptionResponse, asked: Asked) -> proto::
     let segments = segments.into_iter().flatten().zip(0..);
     let words = response.words.filter(|_| asked.words);
     let usage = usage.map(|usage| self::usage(usage.tokens));
-    proto::TranscribeResponse {
+    Ok(proto::TranscribeResponse {
         text: response.text,
         language: response.language.unwrap_or_default(),
         duration_seconds: duration.or(billed),
@@ -53,7 +60,32 @@ pub(crate) fn response(response: TranscriptionResponse, asked: Asked) -> proto::
         words: words.into_iter().flatten().map(word).collect(),
         // vLLM 0.33 counts seconds alone.
         usage: usage.filter(|usage| *usage != proto::Usage::default()),
-    }
+        subtitles,
+    })
+}
+
+/// The answer of a translation.
+pub(crate) fn translation(
+    response: TranscriptionResponse,
+    asked: Asked,
+) -> Result<proto::TranslateResponse, InvalidAnswer> {
+    let proto::TranscribeResponse {
+        text,
+        language,
+        duration_seconds,
+        segments,
+        words: _,
+        usage,
+        subtitles,
+    } = self::response(response, asked)?;
+    Ok(proto::TranslateResponse {
+        text,
+        language,
+        duration_seconds,
+        segments,
+        usage,
+        subtitles,
+    })
 }
 
 fn segment(segment: Segment, index: i32, asked: Asked) -> proto::TranscriptionSegment {
@@ -67,6 +99,9 @@ fn segment(segment: Segment, index: i32, asked: Asked) -> proto::TranscriptionSe
         avg_logprob: segment.avg_logprob,
         no_speech_prob: segment.no_speech_prob,
         compression_ratio: segment.compression_ratio,
+        token_ids: segment.tokens.unwrap_or_default(),
+        temperature: segment.temperature,
+        seek: segment.seek,
     }
 }
 

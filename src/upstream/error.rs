@@ -61,7 +61,7 @@ impl fmt::Display for Refusal {
             ErrorBody::Engine(error) if is_identifier(&error.kind) => &error.kind,
             ErrorBody::Engine(_) => "by vLLM's engine",
             ErrorBody::Gate(_) => "by vLLM's key check",
-            ErrorBody::Detail => "by vLLM's router",
+            ErrorBody::Router => "by vLLM's router",
             ErrorBody::Foreign => "not by vLLM",
         };
         write!(f, "{}, {by}", self.status)

@@ -38,7 +38,6 @@ struct Silence {
     limit: Option<Duration>,
     /// When the wait for the next event must end.
     deadline: Option<Instant>,
-    is_extended: bool,
     /// Moved only when it fires, not with each event.
     timer: Option<Pin<Box<Sleep>>>,
 }
@@ -77,6 +76,8 @@ impl Events {
     ///
     /// Safe to cancel: what was read is kept.
     pub(crate) async fn advance(&mut self) -> Result<bool, Error> {
+        // The time in which nobody asked for the next event is no silence.
+        self.silence.deadline = None;
         poll_fn(|cx| self.poll_advance(cx)).await
     }
 
@@ -87,7 +88,7 @@ impl Events {
                 return Poll::Ready(Ok(is_open));
             }
             // Bytes without an event may come for ever, so that the body is never pending.
-            if has_read && let Poll::Ready(stalled) = self.silence.poll(has_read, cx) {
+            if has_read && let Poll::Ready(stalled) = self.silence.poll(cx) {
                 return Poll::Ready(Err(stalled));
             }
             let Some(body) = &mut self.body else {
@@ -105,7 +106,7 @@ impl Events {
                 }
                 Poll::Pending => {
                     self.decoder.shrink();
-                    return self.silence.poll(has_read, cx).map(Err);
+                    return self.silence.poll(cx).map(Err);
                 }
             }
         }
@@ -125,8 +126,6 @@ impl Events {
             {
                 body.release();
             }
-            self.silence.deadline = None;
-            self.silence.is_extended = false;
             return Ok(Some(!is_done));
         }
         Ok(None)
@@ -151,7 +150,7 @@ impl Events {
         match ErrorBody::read(data.as_bytes()) {
             ErrorBody::Foreign if chunk.choices.is_some() || chunk.usage.is_some() => Ok(chunk),
             ErrorBody::Foreign => Err(Error::protocol("an event that is no chunk and no error")),
-            error @ (ErrorBody::Engine(_) | ErrorBody::Gate(_) | ErrorBody::Detail) => {
+            error @ (ErrorBody::Engine(_) | ErrorBody::Gate(_) | ErrorBody::Router) => {
                 Err(Error::from_error_body(error))
             }
         }
@@ -159,12 +158,8 @@ impl Events {
 }
 
 impl Silence {
-    /// Ready once the limit has passed without an event.
-    ///
-    /// A caller who reads slowly polls late, and may then find the first part of an event whose rest is still to be
-    /// read. So the limit starts again where this poll has read bytes, but only once between two events: comments may
-    /// come for ever.
-    fn poll(&mut self, has_read: bool, cx: &mut Context<'_>) -> Poll<Error> {
+    /// Ready once the limit has passed without an event; comments may come for ever.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
         let Some(limit) = self.limit else {
             return Poll::Pending;
         };
@@ -174,13 +169,8 @@ impl Silence {
             .get_or_insert_with(|| Box::pin(sleep_until(*deadline)));
         loop {
             ready!(timer.as_mut().poll(cx));
-            let now = Instant::now();
-            if now >= *deadline {
-                if !has_read || self.is_extended {
-                    return Poll::Ready(Error::Stalled(limit));
-                }
-                self.is_extended = true;
-                *deadline = now + limit;
+            if Instant::now() >= *deadline {
+                return Poll::Ready(Error::Stalled(limit));
             }
             timer.as_mut().reset(*deadline);
         }
@@ -227,7 +217,8 @@ mod tests {
 
     /// Polls once, as a caller does who finds nothing.
     async fn check_pending(events: &mut Events) {
-        let polled = poll_fn(|cx| Poll::Ready(events.poll_advance(cx).is_pending())).await;
+        let mut next = std::pin::pin!(events.advance());
+        let polled = poll_fn(|cx| Poll::Ready(next.as_mut().poll(cx).is_pending())).await;
         assert!(polled);
     }
 
@@ -273,14 +264,20 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn bytes_without_an_event_extend_the_limit_once() {
+    async fn comments_are_no_events() {
         let (upstream, mut events) = begun().await;
-        for is_stalled in [false, false, true] {
-            let polled = poll_fn(|cx| Poll::Ready(events.poll_advance(cx).is_ready())).await;
-            assert_eq!(polled, is_stalled);
-            tokio::time::advance(LIMIT).await;
-            send(&upstream, ": ping\n\n");
+        let pings = async {
+            loop {
+                tokio::time::sleep(LIMIT / 4).await;
+                send(&upstream, ": ping\n\n");
+            }
+        };
+        let begun = Instant::now();
+        tokio::select! {
+            advanced = events.advance() => assert!(matches!(advanced, Err(Error::Stalled(LIMIT)))),
+            () = pings => {}
         }
+        assert_eq!(begun.elapsed(), LIMIT);
     }
 
     #[tokio::test]

@@ -1,24 +1,39 @@
 //! The routes of vLLM that the adapter uses.
 
 /// A route of vLLM (vLLM 0.33): below `/v1`, which is a part of the base URL, or with a slash at the server's root.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Route(&'static str);
 
 impl Route {
     pub(crate) const CHAT_COMPLETIONS: Self = Self("chat/completions");
+    pub(crate) const CLASSIFY: Self = Self("/classify");
     pub(crate) const COMPLETIONS: Self = Self("completions");
     pub(crate) const DETOKENIZE: Self = Self("/detokenize");
     pub(crate) const EMBEDDINGS: Self = Self("embeddings");
     pub(crate) const MODELS: Self = Self("models");
+    pub(crate) const POOLING: Self = Self("/pooling");
     pub(crate) const RERANK: Self = Self("/rerank");
     pub(crate) const SCORE: Self = Self("/score");
     pub(crate) const TOKENIZE: Self = Self("/tokenize");
     pub(crate) const TRANSCRIPTIONS: Self = Self("audio/transcriptions");
+    pub(crate) const TRANSLATIONS: Self = Self("audio/translations");
     pub(crate) const VERSION: Self = Self("/version");
 
-    /// The routes that show what a model can do: vLLM has those of the model's own tasks (vLLM 0.32).
-    pub(super) const TELLING: [Self; 4] = [
+    /// Those that JSON is posted to.
+    pub(super) const JSON: [Self; 7] = [
         Self::CHAT_COMPLETIONS,
+        Self::COMPLETIONS,
+        Self::DETOKENIZE,
+        Self::EMBEDDINGS,
+        Self::RERANK,
+        Self::SCORE,
+        Self::TOKENIZE,
+    ];
+
+    /// The routes that show what a model can do: vLLM has those of the model's own tasks (vLLM 0.32).
+    pub(super) const TELLING: [Self; 5] = [
+        Self::CHAT_COMPLETIONS,
+        Self::CLASSIFY,
         Self::EMBEDDINGS,
         Self::SCORE,
         Self::TRANSCRIPTIONS,

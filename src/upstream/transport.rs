@@ -1,9 +1,11 @@
 //! Sends requests to one vLLM: JSON over connections that are polled in place, forms and GETs by reqwest.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, header};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, header, uri::InvalidUri,
+};
 use http_body_util::Full;
 use reqwest::multipart::{Form, Part};
 use secrecy::ExposeSecret;
@@ -39,6 +41,8 @@ pub(super) struct Transport {
     base_url: Url,
     /// The same, for sockets.
     origin: Uri,
+    /// Of the routes that JSON is posted to.
+    paths: HashMap<Route, Uri>,
     headers: HeaderMap,
     connect_timeout: Duration,
 }
@@ -67,7 +71,10 @@ impl Transport {
             bearer.set_sensitive(true);
             headers.insert(header::AUTHORIZATION, bearer);
         }
+        let path = |route: Route| Ok((route, route.path(upstream.base_url.path()).try_into()?));
+        let paths: Result<_, InvalidUri> = Route::JSON.into_iter().map(path).collect();
         Ok(Self {
+            paths: paths?,
             connector: connector::connector(tls.clone()),
             pool: Pool::new(upstream.idle_timeout),
             reqwest: reqwest(upstream, tls)?,
@@ -124,8 +131,7 @@ impl Transport {
         let attempt = Attempt::new(&headers.request_id);
         let mut request = Request::new(Full::new(json));
         *request.method_mut() = Method::POST;
-        *request.uri_mut() = Uri::try_from(route.path(self.base_url.path()))
-            .map_err(|error| Error::Connect(error.into()))?;
+        *request.uri_mut() = self.paths.get(&route).cloned().unwrap_or_default();
         *request.headers_mut() = self.headers(headers, &attempt);
         let json = HeaderValue::from_static("application/json");
         request.headers_mut().insert(header::CONTENT_TYPE, json);

@@ -36,7 +36,7 @@ const IMPURE: &[&str] = &[
 const MODULES: &[Module] = &[
     Module {
         name: "ask",
-        may_name: &["config", "proto"],
+        may_name: &["config", "proto", "telemetry"],
         must_not_hold: &["hyper::", "env::", "tracing::"],
     },
     Module {

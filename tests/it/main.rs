@@ -4,12 +4,13 @@
 //! - `ask`: the client for the terminal.
 //! - `demo`: the simulated vLLM answers through the adapter.
 //! - `documentation`: what the documents list is what there is.
-//! - `embedding`, `models`, `ranking`, `tokenization`, `transcription`: the services beside generation, each whole.
+//! - `classification`, `embedding`, `models`, `ranking`, `tokenization`, `transcription`: the services beside generation, each whole.
 //! - `recordings`: what a real vLLM sent, whole, cut in two and cut off.
 //! - `scripted_upstream`: the upstream of the other tests does what its script says.
 //! - `caller_faults`: callers that leave, or whose time is over.
 //! - `slow_callers`: callers that read slowly or never, and messages that are too large.
 //! - `hostile_input`: what callers and upstreams send to mislead, and what must never be seen.
+//! - `hostile_memory`: many callers at once that send what takes much memory or time.
 //! - `hostile_protobuf`: messages that are legal protobuf and cost more than they are worth.
 //! - `killed_processes`: callers and upstreams whose process is killed.
 //! - `network_faults`: the network between caller and adapter, and the host's limits.
@@ -51,10 +52,12 @@
 mod architecture;
 mod ask;
 mod caller_faults;
+mod classification;
 mod demo;
 mod documentation;
 mod embedding;
 mod hostile_input;
+mod hostile_memory;
 mod hostile_protobuf;
 mod killed_processes;
 mod models;
@@ -68,6 +71,7 @@ mod server_end;
 mod server_hostile;
 mod server_process;
 mod server_settings;
+mod server_tls;
 mod server_upstream;
 mod slow_callers;
 mod support;

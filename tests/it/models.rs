@@ -10,6 +10,7 @@ use crate::support::{
     adapter::Adapter,
     recording::Recording,
     reply::Reply,
+    requests::prompt,
     told::{telling, told},
     vllm::{Vllm, closed_port},
 };
@@ -60,13 +61,14 @@ async fn the_models_are_listed_with_what_serves_them() {
         assert_eq!(tiny.services, services);
     }
     // The second time, the list alone was asked for.
-    assert_eq!(vllm.n_requests(), 6);
+    assert_eq!(vllm.n_requests(), 7);
 }
 
 #[tokio::test]
 async fn services_are_not_told_where_the_routes_do_not_tell_them() {
     let all = &[
         "/v1/chat/completions",
+        "/classify",
         "/v1/embeddings",
         "/score",
         "/v1/audio/transcriptions",
@@ -107,6 +109,27 @@ async fn an_unknown_model_is_not_found() {
     assert!(!status.message().contains("tiny"), "{status:?}");
     let expected = telling(Code::NotFound, "MODEL_NOT_FOUND", &[]);
     assert_eq!(told(Err::<(), _>(status)), expected);
+}
+
+#[tokio::test]
+async fn a_generation_that_the_model_cannot_do_differs_from_a_wrong_url() {
+    let unimplemented = telling(Code::Unimplemented, "UPSTREAM_UNIMPLEMENTED", &[]);
+    let misrouted = telling(Code::Internal, "UPSTREAM_MISROUTED", &[]);
+    let rows: [(&'static [&'static str], _); 4] = [
+        (&["/v1/embeddings"], &unimplemented),
+        (&["/v1/audio/transcriptions"], &unimplemented),
+        // Beside the base URL, so that this may be wrong.
+        (&["/score"], &misrouted),
+        (&[], &misrouted),
+    ];
+    for (routes, expected) in rows {
+        let vllm = vllm(routes).await;
+        let adapter = Adapter::before(vllm.base_url()).start().await;
+        let generated = adapter.client().generate(prompt("x")).await;
+        assert_eq!(told(generated), *expected, "{routes:?}");
+        let streamed = adapter.client().stream_generate(prompt("x")).await;
+        assert_eq!(told(streamed), *expected, "{routes:?}");
+    }
 }
 
 #[tokio::test]

@@ -17,6 +17,7 @@ use crate::support::{
     },
     reply::Reply,
     requests::prompt,
+    soon,
     vllm::Vllm,
     wire,
 };
@@ -226,20 +227,33 @@ async fn a_call_above_the_cap_of_calls_is_refused_at_once_and_others_go_on() {
 
 #[tokio::test]
 async fn requests_above_the_budget_of_memory_are_refused_and_it_is_given_back() {
-    let vllm = Vllm::replying(Reply::json(200, wire::answer("a"))).await;
+    let vllm = Vllm::choosing(|request| match request.body.len() > 200_000 {
+        true => Reply::raw().fall_silent(),
+        false => Reply::json(200, wire::answer("a")),
+    })
+    .await;
     let adapter = Adapter::before(vllm.base_url())
         .with(|config| config.server.max_request_memory = 1 << 20)
         .start()
         .await;
+    let text = |n| prompt(&"x".repeat(n));
+    let client = || adapter.client();
+    let status = client().generate(text(1 << 20)).await.unwrap_err();
+    let reason = "REQUEST_TOO_LARGE";
+    check(&status, Code::ResourceExhausted, reason, "never fits");
+    assert!(status.metadata().get("grpc-retry-pushback-ms").is_none());
+    let mut waits = client();
+    let holding = tokio::spawn(async move { waits.generate(text(210_000)).await });
+    vllm.request(0).await;
+    let status = client().generate(text(100_000)).await.unwrap_err();
+    check(&status, Code::ResourceExhausted, "OVERLOADED", "not yet");
+    assert!(status.metadata().get("grpc-retry-pushback-ms").is_some());
+    assert_eq!(vllm.n_requests(), 1);
+    holding.abort();
+    vllm.left(0).await;
+    let fits = async { while client().generate(text(100_000)).await.is_err() {} };
+    soon("giving the memory back", fits).await;
     for _ in 0..20 {
-        let fits = adapter
-            .client()
-            .generate(prompt(&"x".repeat(200_000)))
-            .await;
-        fits.unwrap();
-        let large = prompt(&"x".repeat(2 << 20));
-        let status = adapter.client().generate(large).await.unwrap_err();
-        check(&status, Code::ResourceExhausted, "OVERLOADED", "too much");
+        client().generate(text(190_000)).await.unwrap();
     }
-    assert_eq!(vllm.n_requests(), 20);
 }

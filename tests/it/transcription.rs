@@ -7,8 +7,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use tonic::{Code, transport::Channel};
 use vllm_grpc_adapter::proto::{
-    TimestampGranularity, TranscribeRequest, stream_transcribe_response::Event,
-    transcription_service_client::TranscriptionServiceClient,
+    SubtitleFormat, TimestampGranularity, TranscribeRequest, stream_transcribe_response::Event,
+    stream_translate_response, transcription_service_client::TranscriptionServiceClient,
 };
 
 use crate::support::{
@@ -136,6 +136,58 @@ async fn times_and_speakers_come_when_asked_for() {
     let answer = client.transcribe(diarized).await.unwrap().into_inner();
     let speakers: Vec<_> = answer.segments.iter().map(|it| &*it.speaker).collect();
     assert_eq!(speakers, ["A", "B"]);
+}
+
+/// `TranslationResponse` and `TranslationResponseVerbose` are those of a transcription, without its usage.
+#[tokio::test]
+async fn a_translation_goes_to_its_own_route() {
+    let plain = r#"{"text":"Hello there."}"#;
+    let vllm = Vllm::replying_in_turn([Reply::json(200, plain), Reply::json(200, VERBOSE)]).await;
+    let (_adapter, mut client) = before(&vllm).await;
+    let answer = client.translate(sound()).await.unwrap().into_inner();
+    assert_eq!((&*answer.text, answer.usage), ("Hello there.", None));
+    let with_subtitles = TranscribeRequest {
+        subtitles: SubtitleFormat::Srt.into(),
+        ..sound()
+    };
+    let answer = client.translate(with_subtitles).await.unwrap().into_inner();
+    let cue = "1\n00:00:00,500 --> 00:00:02,000\nHello there.\n\n";
+    assert_eq!((&*answer.subtitles, answer.segments), (cue, vec![]));
+    assert_eq!(vllm.request(1).await.path, "/v1/audio/translations");
+}
+
+#[tokio::test]
+async fn a_translation_is_streamed_as_a_transcription_is() {
+    use stream_translate_response::Event;
+
+    let reply = Reply::stream()
+        .event(chunk("Hello", None))
+        .event(chunk(" there.", Some("stop")))
+        .event(USAGE);
+    let vllm = Vllm::replying_in_turn([reply.clone().done(), reply.end_body()]).await;
+    let (_adapter, mut client) = before(&vllm).await;
+    let stream = client.stream_translate(sound()).await.unwrap();
+    let mut stream = stream.into_inner();
+    let mut events = Vec::new();
+    while let Some(response) = stream.message().await.unwrap() {
+        events.push(match response.event.unwrap() {
+            Event::Content(delta) => delta.text,
+            Event::Finished(finished) => format!("[{}]", finished.finish_reason_raw),
+            Event::Usage(usage) => format!("[{} tokens]", usage.total_tokens()),
+        });
+    }
+    assert_eq!(events.concat(), "Hello there.[stop][5 tokens]");
+    assert_eq!(vllm.request(0).await.path, "/v1/audio/translations");
+    let stream = client.stream_translate(sound()).await.unwrap();
+    let mut stream = stream.into_inner();
+    let end = loop {
+        match stream.message().await {
+            Ok(Some(_)) => {}
+            end => break told(end),
+        }
+    };
+    let expected = telling(Code::Unavailable, "UPSTREAM_STREAM_TRUNCATED", &[]);
+    assert_eq!(end, expected);
 }
 
 /// The events of a stream as text; a failure is what it tells.

@@ -123,6 +123,7 @@ def _choice_from_sdk(case, choice):
         message = Members(choice.take("message"))
         whole["content"] = message.take("content")
         whole["reasoning"] = message.take("reasoning")
+        whole["refusal"] = message.take("refusal")
         whole["tool_calls"] = [_tool_call_from_sdk(call) for call in message.take("tool_calls", [])]
         whole["logprobs"] = [_chat_logprob_from_sdk(case, token) for token in (logprobs or {}).get("content") or []]
         message.finish()
@@ -236,6 +237,7 @@ def _choice_from_grpc(pb, choice, running_usage):
         "stop_reason": getattr(choice, stop) if stop else None,
         "content": choice.message.content,
         "reasoning": choice.message.reasoning,
+        "refusal": choice.refusal,
         "tool_calls": [_tool_call_from_grpc(call) for call in choice.message.tool_calls],
         "logprobs": [_logprob_from_grpc(token) for token in choice.logprobs],
         "token_ids": list(choice.token_ids),

@@ -139,6 +139,10 @@ def _tool(pb, function):
     return pb.Tool(**fields)
 
 
+def _document(pb, members):
+    return pb.TemplateDocument(fields=[pb.TemplateField(name=name, value=value) for name, value in members.items()])
+
+
 def _tool_choice(pb, _case, choice):
     if isinstance(choice, str):
         return {"tool_choice": pb.ToolChoice(mode=f"TOOL_MODE_{choice.upper()}")}
@@ -187,7 +191,7 @@ MEMBERS = {
     "stop": lambda _pb, _case, stop: {"stop": [stop] if isinstance(stop, str) else stop},
     "logit_bias": lambda _pb, _case, bias: {"logit_bias": {int(token): value for token, value in bias.items()}},
     "truncation_side": lambda _pb, _case, side: {"truncation_side": f"TRUNCATION_SIDE_{side.upper()}"},
-    "documents": lambda pb, _case, texts: {"documents": [pb.TemplateDocument(fields=text) for text in texts]},
+    "documents": lambda pb, _case, texts: {"documents": [_document(pb, text) for text in texts]},
     "chat_template_kwargs": lambda _pb, _case, kwargs: {"chat_template_kwargs_json": json.dumps(kwargs)},
     "repetition_detection": lambda pb, _case, limits: {"repetition_detection": pb.RepetitionDetection(**limits)},
     "stream_options": lambda _pb, _case, options: {"continuous_usage": options["continuous_usage_stats"]},

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Compare the services beside generation with what the same vLLM gives without the adapter.
 
-Embeddings and models are asked for by the official OpenAI SDK; tokens, scores and ranks by plain HTTP, since the SDK
-has no calls for them.  Every number must be the same to its last bit.  Prints each difference, and how many of the
-requests agree; ends with 1 where one does not.
+Embeddings and models are asked for by the official OpenAI SDK; classes, tokens, scores and ranks by plain HTTP, since
+the SDK has no calls for them.  Every number must be the same to its last bit.  Prints each difference, and how many of
+the requests agree; ends with 1 where one does not.
 
 What is left out: ids and times of answers, which differ from call to call.
 """
@@ -39,6 +39,7 @@ class Server:
         self.client = openai.OpenAI(base_url=url, api_key=key or "none", max_retries=0, timeout=CALL_SECONDS)
         self.adapter = Adapter(binary, url, key)
         channel = self.adapter.channel
+        self.classification = services.ClassificationServiceStub(channel)
         self.embedding = services.EmbeddingServiceStub(channel)
         self.models = services.ModelServiceStub(channel)
         self.ranking = services.RankingServiceStub(channel)
@@ -143,6 +144,66 @@ def embeddings(server, pb):
             yield f"embed {name}, {encoding}", embed_by_sdk(server, arguments, encoding), adapter
 
 
+# === classes ===
+
+
+def pooled_cases(pb):
+    """The inputs of a classifier with its options: a name, the body of the request by HTTP, and the fields of ours."""
+    chat = pb.Conversation(
+        messages=[
+            pb.ChatMessage(role=pb.ROLE_SYSTEM, content="Be brief."),
+            pb.ChatMessage(role=pb.ROLE_USER, content="Hello"),
+        ]
+    )
+    ids = [pb.TokenIds(ids=ids) for ids in TOKENS]
+    options = [{}, {"use_activation": False}, {"truncate_prompt_tokens": 1, "truncation_side": "left"}, {"user": "u"}]
+    for name, body, fields in [
+        ("texts", {"input": TEXTS}, {"texts": TEXTS}),
+        ("token ids", {"input": TOKENS}, {"token_inputs": ids}),
+        ("a chat", {"messages": CHAT}, {"conversations": [chat]}),
+        ("an unknown model", {"input": "x", "model": "nobody"}, {"texts": ["x"], "model": "nobody"}),
+    ]:
+        for option in options:
+            side = {"truncation_side": pb.TRUNCATION_SIDE_LEFT} if "truncation_side" in option else {}
+            yield f"{name} {option}", body | option, fields | option | side
+
+
+def classes(server, pb):
+    for name, body, fields in pooled_cases(pb):
+        expected = server.post("classify", body)
+        if "data" in expected:
+            expected = {"data": expected["data"], "tokens": expected["usage"]["total_tokens"]}
+        answer = asked(server.classification.Classify, pb.ClassifyRequest(**fields))
+        if not isinstance(answer, dict):
+            data = [
+                {
+                    "index": it.index,
+                    "label": it.label,
+                    "probs": list(it.probabilities),
+                    "num_classes": it.num_classes,
+                }
+                for it in answer.classifications
+            ]
+            answer = {"data": data, "tokens": answer.usage.total_tokens}
+        yield f"classify {name}", expected, answer
+
+
+def pools(server, pb):
+    for name, body, fields in pooled_cases(pb):
+        for task in (None, "classify", "token_classify"):
+            expected = server.post("pooling", body | ({"task": task} if task else {}))
+            if "data" in expected:
+                data = [it["data"] for it in expected["data"]]
+                expected = {"data": data, "tokens": expected["usage"]["total_tokens"]}
+            answer = asked(server.embedding.Pool, pb.PoolRequest(**fields, task=task))
+            if not isinstance(answer, dict):
+                data = [
+                    list(it.values) or [list(vector.values) for vector in it.token_vectors] for it in answer.outputs
+                ]
+                answer = {"data": data, "tokens": answer.usage.total_tokens}
+            yield f"pool {name}, task {task}", expected, answer
+
+
 # === models ===
 
 
@@ -242,13 +303,22 @@ def ranks(server, pb):
         yield f"score {name}", expected, answer
     for top_n in (None, 0, 1, 9):
         body = {"query": "hello", "documents": TEXTS} | ({} if top_n is None else {"top_n": top_n})
-        expected = [(it["index"], it["relevance_score"]) for it in server.post("rerank", body)["results"]]
-        request = pb.RerankRequest(query="hello", documents=TEXTS, top_n=top_n)
+        results = server.post("rerank", body)["results"]
+        expected = [(it["index"], it["relevance_score"], it["document"]["text"]) for it in results]
+        request = pb.RerankRequest(query="hello", documents=TEXTS, top_n=top_n, return_documents=True)
         answer = server.ranking.Rerank(request, timeout=CALL_SECONDS)
-        yield f"rerank, top_n {top_n}", expected, [(it.index, it.relevance_score) for it in answer.results]
+        yield f"rerank, top_n {top_n}", expected, [(it.index, it.relevance_score, it.document) for it in answer.results]
 
 
 # === the comparison ===
+
+# What is compared before each kind of server.
+COMPARED = {
+    "embed": (embeddings, models, tokens, ranks),
+    "rerank": (models, ranks),
+    "classify": (classes, pools, models),
+    "classify-tokens": (pools,),
+}
 
 
 def run(comparisons):
@@ -268,21 +338,19 @@ def run(comparisons):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--adapter", required=True, metavar="BINARY", help="the adapter's program")
-    parser.add_argument(
-        "--embed-upstream", required=True, metavar="URL", help="a vLLM of tests/vllm, kind embed, with /v1"
-    )
-    parser.add_argument(
-        "--rerank-upstream", required=True, metavar="URL", help="a vLLM of tests/vllm, kind rerank, with /v1"
-    )
+    for kind in COMPARED:
+        parser.add_argument(
+            f"--{kind}-upstream", metavar="URL", help=f"a vLLM of tests/vllm, kind {kind}, with /v1; left out without"
+        )
     options = parser.parse_args()
     key = os.environ.get("OPENAI_API_KEY", "")
     agreed = total = 0
     with tempfile.TemporaryDirectory() as directory:
         pb, services = stubs(directory)
-        for url, comparisons in [
-            (options.embed_upstream, (embeddings, models, tokens, ranks)),
-            (options.rerank_upstream, (models, ranks)),
-        ]:
+        for kind, comparisons in COMPARED.items():
+            url = vars(options)[f"{kind.replace('-', '_')}_upstream"]
+            if url is None:
+                continue
             server = Server(services, options.adapter, url, key)
             try:
                 for comparison in comparisons:
@@ -291,7 +359,7 @@ def main():
             finally:
                 server.adapter.close()
     print(f"{agreed} of {total} requests agree")
-    sys.exit(0 < total != agreed)
+    sys.exit(not 0 < total == agreed)
 
 
 if __name__ == "__main__":

@@ -50,7 +50,7 @@ def _add_delta(message, delta):
         whole["id"] = whole.get("id") or call.get("id")
         whole["function"]["name"] = whole["function"].get("name") or function.get("name")
         whole["function"]["arguments"] += function.get("arguments") or ""
-    for member in ("content", "reasoning"):
+    for member in ("content", "reasoning", "refusal"):
         if text := delta.pop(member, None):
             message[member] = message.get(member, "") + text
     message |= {member: value for member, value in delta.items() if value is not None}
@@ -118,6 +118,10 @@ class Events:
     def _add_reasoning(self, choice, delta):
         require(delta.text, "a `reasoning` has text")
         choice.message.reasoning += delta.text
+
+    def _add_refusal(self, choice, delta):
+        require(delta.text, "a `refusal` has text")
+        choice.refusal += delta.text
 
     def _add_tool_call(self, choice, delta):
         calls = choice.message.tool_calls

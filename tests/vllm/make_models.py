@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Make the tiny models of the end-to-end tests: nothing is downloaded, and a CPU needs minutes.
 
-  tiny-chat    0.5 million parameters, trained to recite `SCRIPTS` at temperature 0, so that tool calls, reasoning,
-               characters of several tokens and long answers really occur.  Any other prompt gives nonsense.
-  tiny-embed   random weights; takes any `dimensions` that the hidden size allows.
-  tiny-rerank  random weights, one label: a cross-encoder.
+  tiny-chat      0.5 million parameters, trained to recite `SCRIPTS` at temperature 0, so that tool calls, reasoning,
+                 characters of several tokens and long answers really occur.  Any other prompt gives nonsense.
+  tiny-embed     random weights; takes any `dimensions` that the hidden size allows.
+  tiny-rerank    random weights, one label: a cross-encoder.
+  tiny-classify  random weights, three labels with names: a classifier of texts, or of tokens.
 
 All share a byte-level BPE tokenizer and a chat template with Hermes tool calls.
 
@@ -122,6 +123,8 @@ ROUND_TRIP = [
     {"role": "tool", "content": '{"celsius": 22}'},
 ]
 ROUND_TRIP_REPLY = "It is 22 degrees in Paris."
+
+LABELS = ["negative", "neutral", "positive"]
 
 # Words for the tokenizer beside those of the scripts.
 VOCABULARY = """The quick brown fox jumps over the lazy dog. A server streams tokens to a client; the
@@ -251,6 +254,11 @@ def main():
     tokenizer = make_tokenizer()
     save(Qwen3ForCausalLM(make_config(tokenizer, is_matryoshka=True)), tokenizer, directory / "tiny-embed")
     save(Qwen3ForSequenceClassification(make_config(tokenizer, num_labels=1)), tokenizer, directory / "tiny-rerank")
+    labels = {"id2label": dict(enumerate(LABELS)), "label2id": {label: n for n, label in enumerate(LABELS)}}
+    # In a fork, so that the chat model's weights do not depend on it.
+    with torch.random.fork_rng():
+        classifier = Qwen3ForSequenceClassification(make_config(tokenizer, **labels))
+    save(classifier, tokenizer, directory / "tiny-classify")
 
     chat = Qwen3ForCausalLM(make_config(tokenizer))
     rows = list(lessons(tokenizer))

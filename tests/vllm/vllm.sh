@@ -11,7 +11,7 @@ usage: vllm.sh install DIR                             install vLLM into DIR/ven
        vllm.sh serve DIR KIND PORT [vLLM argument]...  serve on 127.0.0.1:PORT, in the foreground
        vllm.sh models DIR                              make the models anew, in DIR/models
 
-KIND is chat, reason, embed or rerank.
+KIND is chat, reason, embed, rerank, classify or classify-tokens.
 TEXT
 }
 
@@ -80,6 +80,10 @@ serve() {
       ;;
     rerank)
       arguments+=(--model "$models/tiny-rerank" --served-model-name tiny-rerank --max-num-seqs 8 --runner pooling)
+      ;;
+    classify | classify-tokens)
+      arguments+=(--model "$models/tiny-classify" --served-model-name tiny-classify --max-num-seqs 8 --runner pooling)
+      [ "$kind" = classify ] || arguments+=(--pooler-config '{"task": "token_classify"}')
       ;;
     *) fail "no such kind: $kind" ;;
   esac

@@ -131,6 +131,7 @@ fn json_holds_the_same() {
         "model": "",
         "content": "a",
         "reasoning": "r",
+        "refusal": "",
         "tool_calls": [{"id": "1", "name": "f", "arguments": "{}"}],
         "finish_reason": "TOOL_CALLS",
         "completion_tokens": 5,

@@ -31,6 +31,7 @@ const LEGAL: &str = "the upstream may not answer this for legal reasons";
 const DROPPED: &str = "a proxy dropped the request before the upstream answered";
 const FAILED: &str = "the upstream failed";
 const CANNOT: &str = "the upstream's model does not support this method";
+const MISROUTED: &str = "the upstream has no such route: the adapter is set up for a wrong URL; ask its operator, giving the request id";
 const TIMEOUT: &str = "a proxy timed out while it waited for the upstream";
 const STORAGE: &str = "the upstream reports that it has too little storage";
 
@@ -53,7 +54,7 @@ fn by_status(refusal: &Refusal, call: &Call) -> Report {
         402 => (Internal, "UPSTREAM_BILLING", OPERATOR),
         403 => (Internal, "UPSTREAM_FORBIDDEN", OPERATOR),
         404 | 405 if is_route_missing(&refusal.body, call) => UNIMPLEMENTED,
-        404 | 405 | 406 | 415 | 421 | 426 => (Internal, "UPSTREAM_MISROUTED", OPERATOR),
+        404 | 405 | 406 | 415 | 421 | 426 => (Internal, "UPSTREAM_MISROUTED", MISROUTED),
         // Nothing ran, so that a repeat costs nothing.
         408 | 425 => (Unavailable, "UPSTREAM_UNAVAILABLE", BUSY),
         409 => (Aborted, "UPSTREAM_CONFLICT", CONFLICT),
@@ -87,7 +88,8 @@ fn by_status(refusal: &Refusal, call: &Call) -> Report {
 }
 
 const TOO_LONG: &str = "CONTEXT_LENGTH_EXCEEDED";
-const UNIMPLEMENTED: (Code, &str, &str) = (Code::Unimplemented, "UPSTREAM_UNIMPLEMENTED", CANNOT);
+pub(super) const UNIMPLEMENTED: (Code, &str, &str) =
+    (Code::Unimplemented, "UPSTREAM_UNIMPLEMENTED", CANNOT);
 
 /// vLLM names no time: one second ±50 %, spread by the call's id, so that callers do not come back all at once.
 pub(super) fn about_a_second(request_id: &str) -> Duration {
@@ -96,10 +98,10 @@ pub(super) fn about_a_second(request_id: &str) -> Duration {
     Duration::from_millis(500 + spread)
 }
 
-/// Whether vLLM's own router lacks the route: since 0.32 it offers those that the model can serve, and earlier ones
+/// Whether the model cannot do it: since 0.32 vLLM's own router has the routes that the model can serve, and earlier ones
 /// answer 501 for the others. A proxy's 404 is the operator's matter.
 fn is_route_missing(body: &ErrorBody, call: &Call) -> bool {
-    matches!(body, ErrorBody::Detail) && call.fields().is_optional()
+    matches!(body, ErrorBody::Router) && call.fields().is_optional()
 }
 
 /// Without the list of aliases that vLLM adds, which names the models of others.
@@ -127,7 +129,7 @@ fn bad_request(body: &ErrorBody, call: &Call) -> Report {
         ErrorBody::Engine(error) if is_own(error, call) => protocol(),
         ErrorBody::Engine(error) if is_too_long(error) => invalid(body, TOO_LONG, call),
         ErrorBody::Engine(_) => invalid(body, "INVALID_REQUEST", call),
-        ErrorBody::Gate(_) | ErrorBody::Detail | ErrorBody::Foreign => protocol(),
+        ErrorBody::Gate(_) | ErrorBody::Router | ErrorBody::Foreign => protocol(),
     }
 }
 

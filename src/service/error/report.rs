@@ -29,7 +29,7 @@ const SHORT_BYTES: usize = 128;
 #[derive(Debug)]
 pub(super) struct Report {
     code: Code,
-    reason: &'static str,
+    pub(super) reason: &'static str,
     message: String,
     metadata: HashMap<String, String>,
     /// Fields that the caller can correct, each with how.

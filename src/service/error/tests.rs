@@ -139,7 +139,8 @@ fn a_route_that_the_router_lacks_is_what_the_model_cannot_do() {
         (405, DETAIL, Fields::RERANK, Code::Unimplemented),
         (501, OBJECT, Fields::SCORE, Code::Unimplemented),
         (404, HTML, embed, Code::Internal),
-        (404, "", embed, Code::Internal),
+        // vLLM's front end in Rust.
+        (404, "", embed, Code::Unimplemented),
         (404, DETAIL, Fields::MODELS, Code::Internal),
         (404, NO_MODEL, embed, Code::NotFound),
     ];
@@ -149,6 +150,35 @@ fn a_route_that_the_router_lacks_is_what_the_model_cannot_do() {
         let (status, _) = status(&refused(http, body, None), &call);
         assert_eq!(status.code(), code, "{http} {body} {fields:?}");
     }
+}
+
+/// What the log says of a failure.
+fn cause(error: &Error) -> String {
+    let call = call();
+    error.to_status(&call);
+    call.failure.get().unwrap().cause.clone().unwrap()
+}
+
+#[test]
+fn the_log_names_the_fields_of_a_wrong_request_and_nothing_of_the_callers() {
+    let policy = Policy::default();
+    let request = proto::GenerateRequest {
+        prompt: "a".to_owned(),
+        extra_body_json: r#"{"mine":1}"#.to_owned(),
+        ..proto::GenerateRequest::default()
+    };
+    let invalid = generation::request(request, Mode::Unary, &policy).unwrap_err();
+    assert!(invalid.to_string().contains("mine"));
+    let cause = cause(&Error::InvalidRequest(invalid));
+    assert_eq!(cause, "wrong fields: extra_body_json");
+}
+
+#[test]
+fn the_log_tells_the_operator_what_a_wrong_url_may_lack() {
+    let missing = cause(&refused(404, DETAIL, None));
+    assert!(missing.contains("`/v1`"), "{missing}");
+    let other = cause(&refused(500, OBJECT, None));
+    assert!(!other.contains("`/v1`"), "{other}");
 }
 
 #[test]
@@ -259,6 +289,26 @@ fn waiting_is_told_where_it_helps() {
     let cut = || Error::Upstream(upstream::Error::Truncated(None));
     assert_eq!(told(&cut()), Some("-1".to_owned()));
     assert_eq!(pushback(&cut(), &streamed), None);
+}
+
+#[test]
+fn an_event_that_is_large_as_the_caller_asked_is_told_with_its_limit() {
+    let too_large = upstream::Error::TooLarge {
+        what: "event",
+        limit: 8,
+    };
+    let call = call();
+    let request = proto::GenerateRequest {
+        prompt: "a".to_owned(),
+        logprobs: Some(true),
+        ..proto::GenerateRequest::default()
+    };
+    let translated = generation::request(request, Mode::Unary, &Policy::default());
+    call.set_fields(translated.unwrap().fields);
+    let (status, reason) = status(&Error::from(too_large), &call);
+    let expected = (Code::ResourceExhausted, "RESPONSE_TOO_LARGE");
+    assert_eq!((status.code(), reason), expected);
+    assert!(status.message().contains("--max-event-bytes"), "{status:?}");
 }
 
 #[test]

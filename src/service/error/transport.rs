@@ -30,6 +30,9 @@ pub(crate) enum TransportError {
     /// More calls at once than the operator allows, or more memory for their requests.
     #[error("the adapter has as many calls, or as much memory in requests, as its operator allows")]
     Overloaded,
+    /// One request takes more than all together may, in bytes, so that a repeat is in vain.
+    #[error("the request takes more than {0} bytes of memory (--max-request-memory)")]
+    TooMuchMemory(usize),
     #[error("the request message did not arrive in time")]
     RequestTimeout,
     #[error("the method takes exactly one request message")]
@@ -62,6 +65,9 @@ impl TransportError {
                 let mut report = report(ResourceExhausted, "OVERLOADED");
                 report.retry = Retry::After(about_a_second(call.id()));
                 report
+            }
+            Self::TooMuchMemory(limit) => {
+                report(ResourceExhausted, "REQUEST_TOO_LARGE").with("limit", limit)
             }
             Self::RequestTimeout => report(DeadlineExceeded, "REQUEST_TIMEOUT"),
             // gRPC's list of codes asks for UNIMPLEMENTED where a call has too few or too many messages.

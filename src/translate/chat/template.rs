@@ -1,6 +1,6 @@
 //! How a chat's template is applied.
 
-use std::collections::BTreeMap;
+use indexmap::IndexMap;
 
 use crate::{
     openai::request::Json,
@@ -35,10 +35,20 @@ pub(in crate::translate) fn add_generation_prompt(
 /// Documents that the template may cite.
 pub(in crate::translate) fn documents(
     documents: Vec<proto::TemplateDocument>,
-) -> Result<Vec<BTreeMap<String, String>>, InvalidRequest> {
+) -> Result<Vec<IndexMap<String, String>>, InvalidRequest> {
     let documents = at_most("documents", documents, MAX_DOCUMENTS)?.into_iter();
-    let fields = |document: proto::TemplateDocument| document.fields.into_iter().collect();
-    Ok(documents.map(fields).collect())
+    let document = |(n, document): (usize, proto::TemplateDocument)| {
+        let mut members = IndexMap::new();
+        for (m, proto::TemplateField { name, value }) in document.fields.into_iter().enumerate() {
+            if members.insert(name, value).is_some() {
+                let field = format!("documents[{n}].fields[{m}].name");
+                let description = "is already the name of another field";
+                return Err(InvalidRequest::new(field, description));
+            }
+        }
+        Ok(members)
+    };
+    documents.enumerate().map(document).collect()
 }
 
 /// Variables of the template. Callers may set neither the template itself nor how it is applied; vLLM 0.33 refuses these
@@ -57,4 +67,27 @@ pub(in crate::translate) fn kwargs(kwargs: String) -> Result<Option<Json>, Inval
         }
     }
     Ok(Some(kwargs))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_members_of_a_document_keep_their_order_and_differ() {
+        let document = |names: &[&str]| proto::TemplateDocument {
+            fields: names
+                .iter()
+                .map(|name| proto::TemplateField {
+                    name: (*name).to_owned(),
+                    value: String::new(),
+                })
+                .collect(),
+        };
+        let read = documents(vec![document(&["title", "text", ""])]).unwrap();
+        let json = serde_json::to_string(&read).unwrap();
+        assert_eq!(json, r#"[{"title":"","text":"","":""}]"#);
+        let invalid = documents(vec![document(&["a"]), document(&["a", "b", "a"])]).unwrap_err();
+        assert_eq!(invalid.fields(), "documents[1].fields[2].name");
+    }
 }

@@ -51,7 +51,7 @@ fn definition(tool: proto::Tool) -> Result<Tool, InvalidRequest> {
     Ok(Tool {
         function: FunctionDefinition {
             name,
-            description: text(description),
+            description,
             parameters,
             strict,
         },
@@ -153,8 +153,13 @@ mod tests {
     #[test]
     fn a_definition_has_what_is_set() {
         check(tool("f"), json!({"name": "f"}));
+        let undescribed = proto::Tool {
+            description: Some(String::new()),
+            ..tool("f")
+        };
+        check(undescribed, json!({"name": "f", "description": ""}));
         let whole = proto::Tool {
-            description: "Adds.".to_owned(),
+            description: Some("Adds.".to_owned()),
             strict: Some(false),
             ..with_parameters("{}")
         };

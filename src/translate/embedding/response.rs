@@ -27,9 +27,11 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Asked {
     /// The number of inputs, each of which gets one embedding.
-    pub(super) n_inputs: usize,
+    pub(in crate::translate) n_inputs: usize,
     /// The length of each vector, where the caller set it.
     pub(super) n_dimensions: Option<usize>,
+    /// Whether all vectors are of one length, as embeddings are.
+    pub(in crate::translate) is_even: bool,
 }
 
 /// Reads the vectors of one answer.
@@ -39,6 +41,7 @@ struct Reader {
     scratch: Vec<u8>,
     /// The length of every vector: the requested one, or that of the first, since one model made them all.
     n_dimensions: Option<usize>,
+    is_even: bool,
 }
 
 /// The answer, if each input has its embedding, and every vector is whole.
@@ -50,6 +53,7 @@ pub(crate) fn response(
     let mut reader = Reader {
         scratch: Vec::new(),
         n_dimensions: asked.n_dimensions,
+        is_even: asked.is_even,
     };
     let data = response.data.into_iter();
     let data = data.map(|it| Ok((it.index, reader.embedding(it.embedding)?)));
@@ -94,7 +98,7 @@ impl Reader {
         if values.is_empty() {
             return Err(InvalidAnswer::Malformed("an empty vector"));
         }
-        if *self.n_dimensions.get_or_insert(values.len()) != values.len() {
+        if self.is_even && *self.n_dimensions.get_or_insert(values.len()) != values.len() {
             return Err(InvalidAnswer::Malformed("a vector of another length"));
         }
         // Without an early exit, so that the compiler can check several numbers at once.
@@ -129,6 +133,7 @@ mod tests {
         let asked = Asked {
             n_inputs,
             n_dimensions: None,
+            is_even: true,
         };
         response(serde_json::from_str(json).unwrap(), asked)
     }
@@ -213,6 +218,7 @@ mod tests {
             let asked = Asked {
                 n_inputs: 1,
                 n_dimensions,
+                is_even: true,
             };
             response(serde_json::from_str(&json).unwrap(), asked).is_ok()
         };

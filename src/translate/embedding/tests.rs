@@ -219,3 +219,22 @@ fn a_request_fits_the_release() {
         assert_eq!(fitted(version, n_chats), expected, "{version:?}");
     }
 }
+
+#[test]
+fn a_class_needs_a_release_that_knows_the_field() {
+    for (version, use_activation, is_taken) in [
+        (None, Some(false), true),
+        (Some(Version::new(0, 16, 0)), Some(false), true),
+        (Some(Version::new(0, 15, 0)), Some(false), false),
+        (Some(Version::new(0, 15, 0)), None, true),
+    ] {
+        let request = proto::EmbedRequest {
+            use_activation,
+            ..texts(&["a"])
+        };
+        let mut request = named(request, &names::CLASSIFY, &policy()).unwrap().request;
+        let fitted = fit(&mut request, version).is_ok();
+        assert_eq!(fitted, is_taken, "{version:?} {use_activation:?}");
+        assert_eq!((request.endianness, request.normalize), (None, None));
+    }
+}

@@ -44,6 +44,10 @@ impl Fold {
                 let message = self.message(delta.choice_index);
                 message.reasoning.push_str(&delta.text);
             }
+            Some(Event::Refusal(delta)) => {
+                let choice = self.choice(delta.choice_index);
+                choice.refusal.push_str(&delta.text);
+            }
             Some(Event::ToolCall(delta)) => self.tool_call(delta),
             Some(Event::Tokens(delta)) => {
                 let choice = self.choice(delta.choice_index);

@@ -255,10 +255,12 @@ pub(crate) fn request(
         check_form(&chat)?;
         Request::Chat(Box::new(chat))
     };
+    let is_echoed = echo == Some(true);
+    let asks_for_much = is_echoed || asked.logprobs || asked.token_ids || asked.prompt_logprobs;
     Ok(Translated {
         request,
+        fields: fields.asking_for_much(asks_for_much || asked.prompt_text || asked.choices > 1),
         asked,
-        fields,
         needs: form.needs,
     })
 }

@@ -73,6 +73,10 @@ fn choice(
         return Err(InvalidAnswer::Unfinished);
     }
     let message = choice.message.unwrap_or_default();
+    if message.function_call.is_some() {
+        return Err(InvalidAnswer::FUNCTION_CALL);
+    }
+    let refusal = message.refusal.unwrap_or_default();
     let calls = message.tool_calls.unwrap_or_default();
     let message = proto::ChatMessage {
         role: proto::Role::Assistant.into(),
@@ -100,6 +104,7 @@ fn choice(
         }),
         logprobs: logprobs.transpose()?.unwrap_or_default(),
         token_ids: kept(choice.token_ids, asked.token_ids),
+        refusal,
         extensions_json: String::new(),
     })
 }
@@ -130,6 +135,13 @@ mod tests {
         assert!(answer(r#""text":"","finish_reason":"length""#).is_ok());
         assert!(answer(&format!(r#"{call},"finish_reason":"tool_calls""#)).is_ok());
         assert!(malformed(r#""finish_reason":"stop""#));
+        let function_call = message.replace("content", r#"function_call":{"name":"f"},"content"#);
+        assert!(malformed(&function_call));
+        assert!(malformed(&message.replace("stop", "function_call")));
+        let null = message.replace("content", r#"function_call":null,"content"#);
+        assert!(answer(&null).is_ok());
+        let refusal = answer(&message.replace("content", "refusal")).unwrap();
+        assert_eq!(refusal.choices[0].refusal, "a");
         assert!(malformed(&message.replace("stop", "tool_calls")));
         assert!(malformed(&format!(r#"{message},"index":1"#)));
         assert_eq!(

@@ -105,7 +105,7 @@ impl ChunkTranslator for StreamTranslator {
     fn is_delta(response: &StreamGenerateResponse) -> bool {
         matches!(
             response.event,
-            Some(Event::Content(_) | Event::Reasoning(_) | Event::ToolCall(_))
+            Some(Event::Content(_) | Event::Reasoning(_) | Event::ToolCall(_) | Event::Refusal(_))
         )
     }
 }
@@ -176,6 +176,12 @@ impl StreamTranslator {
         if let Some(text) = delta.content.or(choice.text) {
             self.push_content(index, &text)?;
         }
+        if delta.function_call.is_some() {
+            return Err(InvalidAnswer::FUNCTION_CALL);
+        }
+        if let Some(text) = delta.refusal {
+            self.push_refusal(index, &text)?;
+        }
         let tool_calls = delta.tool_calls.unwrap_or_default();
         for (position, call) in tool_calls.into_iter().enumerate() {
             let state = unfinished(&mut self.choices, index)?;
@@ -211,6 +217,17 @@ impl StreamTranslator {
         if !text.is_empty() {
             unfinished(&mut self.choices, choice_index)?;
             self.waiting.push_reasoning(choice_index, text);
+        }
+        Ok(())
+    }
+
+    fn push_refusal(&mut self, choice_index: i32, text: &str) -> Result<(), InvalidAnswer> {
+        if !text.is_empty() {
+            unfinished(&mut self.choices, choice_index)?;
+            self.waiting.push(Event::Refusal(proto::RefusalDelta {
+                choice_index,
+                text: text.to_owned(),
+            }));
         }
         Ok(())
     }

@@ -1,6 +1,10 @@
 use super::*;
 
 const EMBED: Fields = Fields::new(&super::EMBED, "token_inputs");
+const CLASSIFY: Fields = Fields::new(&super::CLASSIFY, "conversations");
+const POOL: Fields = Fields::new(&super::POOL, "texts");
+const TRANSCRIBE: Fields = Fields::new(&super::TRANSCRIBE, "audio");
+const SUBTITLES: Fields = Fields::new(&TRANSCRIBE_SUBTITLES, "audio");
 const PROMPT: Fields = Fields::new(&GENERATE, "prompt");
 const MESSAGES: Fields = Fields::new(&GENERATE, "messages");
 const COMPLETION: Fields = Fields::new(&GENERATE, "completion");
@@ -25,18 +29,18 @@ fn a_parameter_is_named_by_the_contracts_field() {
         ("normalize", EMBED, Some("use_activation")),
         ("body.encoding_format", EMBED, None),
         ("image_url", EMBED, None),
+        ("image_url", CLASSIFY, Some("conversations")),
+        ("body.messages.0.content", CLASSIFY, Some("conversations")),
+        ("body.input", POOL, Some("texts")),
+        ("body.task", POOL, Some("task")),
         ("body", EMBED, None),
         ("body.tokens.0", Fields::DETOKENIZE, Some("token_ids")),
         ("text_1", Fields::SCORE, Some("queries")),
         ("documents", Fields::SCORE, Some("documents")),
         ("body.documents", Fields::RERANK, Some("documents")),
         ("input_tokens", Fields::RERANK, Some("documents")),
-        ("audio_filesize_mb", Fields::TRANSCRIBE, Some("audio")),
-        (
-            "max_completion_tokens",
-            Fields::TRANSCRIBE,
-            Some("max_tokens"),
-        ),
+        ("audio_filesize_mb", TRANSCRIBE, Some("audio")),
+        ("max_completion_tokens", TRANSCRIBE, Some("max_tokens")),
         ("stop.2", PROMPT, Some("stop[2]")),
         ("stop.2", STRUCTURED, Some("stop[2]")),
         ("model", Fields::MODELS, None),
@@ -59,14 +63,24 @@ fn an_error_without_a_parameter_is_placed_by_its_words() {
             Some("max_tokens_per_document"),
         ),
         (
+            "MultiModalParam is not supported for Qwen3ForSequenceClassification",
+            Fields::RERANK,
+            Some("multimodal_documents"),
+        ),
+        (
             "Invalid or unsupported audio file.",
-            Fields::TRANSCRIBE,
+            TRANSCRIBE,
             Some("audio"),
         ),
         (
             "Currently do not support verbose_json for m",
-            Fields::TRANSCRIBE,
+            TRANSCRIBE,
             Some("timestamps"),
+        ),
+        (
+            "Currently do not support verbose_json for m",
+            SUBTITLES,
+            Some("subtitles"),
         ),
         ("something else", EMBED, None),
         (
@@ -86,7 +100,7 @@ fn what_the_adapter_sets_is_not_the_callers_fault() {
     for (param, fields, expected) in [
         ("body.encoding_format", EMBED, true),
         ("dimensions", EMBED, false),
-        ("stream_include_usage", Fields::TRANSCRIBE, true),
+        ("stream_include_usage", TRANSCRIBE, true),
         ("stream", PROMPT, true),
         ("stream", Fields::MODELS, true),
     ] {
@@ -184,7 +198,7 @@ fn the_tables_agree_with_the_contract() {
         &DETOKENIZE,
         &SCORE,
         &RERANK,
-        &TRANSCRIBE,
+        &super::TRANSCRIBE,
     ] {
         let renamed = names.renamed.iter().map(|(theirs, _)| *theirs);
         let words = [names.inputs, names.own, names.untyped].map(str::split_whitespace);

@@ -52,7 +52,7 @@ fn every_option_goes_out() {
     let options = json!({
         "model": "m", "instruction": "i", "use_activation": false, "max_tokens_per_query": 0,
         "max_tokens_per_doc": 4, "truncate_prompt_tokens": -1, "truncation_side": "right",
-        "chat_template_kwargs": {"a": 1}, "priority": 2,
+        "chat_template_kwargs": {"a": 1}, "priority": 1_i64 << 40,
     });
     let with = |own: Value| {
         let mut all = options.clone();
@@ -69,7 +69,7 @@ fn every_option_goes_out() {
         truncate_prompt_tokens: Some(-1),
         truncation_side: proto::TruncationSide::Right.into(),
         chat_template_kwargs_json: r#"{"a":1}"#.to_owned(),
-        priority: Some(2),
+        priority: Some(1 << 40),
         ..pairs(&["q"], &["a"])
     };
     let own = json!({"text_1": "q", "text_2": ["a"]});
@@ -84,7 +84,7 @@ fn every_option_goes_out() {
         truncate_prompt_tokens: Some(-1),
         truncation_side: proto::TruncationSide::Right.into(),
         chat_template_kwargs_json: r#"{"a":1}"#.to_owned(),
-        priority: Some(2),
+        priority: Some(1 << 40),
         ..ranked("q", &["a"])
     };
     let own = json!({"query": "q", "documents": ["a"], "top_n": 1});
@@ -149,7 +149,7 @@ fn scores_come_in_the_order_of_the_documents() {
 fn documents_come_in_the_order_of_the_upstream() {
     let answer = |results: &str, top_n| {
         let json = format!(r#"{{"id":"score-1","model":"m","results":[{results}]}}"#);
-        rerank_response(serde_json::from_str(&json).unwrap(), 2, top_n)
+        rerank_response(serde_json::from_str(&json).unwrap(), 2, top_n, false)
     };
     let (one, zero) = (
         r#"{"index":1,"document":{"text":"b"},"relevance_score":0.5}"#,
@@ -181,4 +181,82 @@ fn documents_come_in_the_order_of_the_upstream() {
     ] {
         assert!(answer(results, top_n).is_err(), "{results}");
     }
+}
+
+#[test]
+fn a_document_comes_where_it_was_asked_for() {
+    let answer = |document: &str, with_documents| {
+        let json = format!(r#"{{"results":[{{"index":0,"relevance_score":1{document}}}]}}"#);
+        let answer = rerank_response(
+            serde_json::from_str(&json).unwrap(),
+            1,
+            None,
+            with_documents,
+        );
+        answer.map(|answer| answer.results[0].document.clone())
+    };
+    let text = r#","document":{"text":"a","multi_modal":null}"#;
+    assert_eq!(answer(text, true), Ok("a".to_owned()));
+    assert_eq!(answer(text, false), Ok(String::new()));
+    assert_eq!(answer("", false), Ok(String::new()));
+    assert!(answer("", true).is_err());
+    let media = r#","document":{"text":null,"multi_modal":[]}"#;
+    assert_eq!(answer(media, true), Ok(String::new()));
+}
+
+fn with_media(text: &str) -> proto::MultimodalText {
+    use proto::content_part::Part;
+
+    let image = proto::Media {
+        cache_key: "k".to_owned(),
+        ..proto::Media::default()
+    };
+    let parts = [Part::Text(text.to_owned()), Part::Image(image)];
+    let parts = parts.map(|part| proto::ContentPart { part: Some(part) });
+    proto::MultimodalText {
+        parts: parts.into(),
+    }
+}
+
+#[test]
+fn texts_with_media_go_out_as_content_parts() {
+    let parts = |text: &str| {
+        json!({"content": [
+            {"type": "text", "text": text},
+            {"type": "image_url", "image_url": null, "uuid": "k"},
+        ]})
+    };
+    let mut score = pairs(&["q"], &[]);
+    score.multimodal_documents = vec![with_media("a"), with_media("b")];
+    let expected = json!({"text_1": "q", "text_2": [parts("a"), parts("b")]});
+    assert_eq!(score_body(score), Ok(expected));
+    let mut score = pairs(&[], &["a"]);
+    score.multimodal_queries = vec![with_media("q")];
+    let expected = json!({"text_1": parts("q"), "text_2": ["a"]});
+    assert_eq!(score_body(score), Ok(expected));
+    let mut rerank = ranked("", &[]);
+    rerank.multimodal_query = Some(with_media("q"));
+    rerank.multimodal_documents = vec![with_media("a")];
+    let expected = json!({"query": parts("q"), "documents": [parts("a")]});
+    assert_eq!(rerank_body(rerank), Ok(expected));
+}
+
+#[test]
+fn texts_with_media_are_refused_by_name() {
+    let mut both = pairs(&["q"], &["a"]);
+    both.multimodal_documents = vec![with_media("a")];
+    assert_eq!(score_body(both), Err("documents".to_owned()));
+    let mut both = pairs(&["q"], &["a"]);
+    both.multimodal_queries = vec![with_media("q")];
+    assert_eq!(score_body(both), Err("queries".to_owned()));
+    let mut both = ranked("q", &["a"]);
+    both.multimodal_query = Some(with_media("q"));
+    assert_eq!(rerank_body(both), Err("query".to_owned()));
+    let mut empty = ranked("q", &[]);
+    empty.multimodal_documents = vec![with_media("a"), proto::MultimodalText::default()];
+    let field = "multimodal_documents[1].parts".to_owned();
+    assert_eq!(rerank_body(empty.clone()), Err(field));
+    empty.multimodal_documents[1].parts = vec![proto::ContentPart::default()];
+    let field = "multimodal_documents[1].parts[0]".to_owned();
+    assert_eq!(rerank_body(empty), Err(field));
 }

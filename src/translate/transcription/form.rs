@@ -8,7 +8,7 @@ use crate::{
         request::Json,
         transcription::{File, TranscriptionForm},
     },
-    proto::{self, TimestampGranularity},
+    proto::{self, SubtitleFormat, TimestampGranularity},
     translate::{
         answer::Mode,
         chat::media_type::{self, Kind},
@@ -18,6 +18,13 @@ use crate::{
         sampling::{self, ABOVE_ZERO, ABOVE_ZERO_TO_ONE, in_range, number, text},
     },
 };
+
+/// Whether the answer is in the language that is spoken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Task {
+    Transcribe,
+    Translate,
+}
 
 /// Longest name of a file, in bytes, as in most file systems.
 const MAX_FILE_NAME: usize = 255;
@@ -29,6 +36,7 @@ const MAX_FILE_NAME: usize = 255;
 )]
 pub(crate) fn form(
     request: proto::TranscribeRequest,
+    task: Task,
     mode: Mode,
     policy: &Policy,
 ) -> Result<TranscriptionForm, InvalidRequest> {
@@ -58,11 +66,12 @@ pub(crate) fn form(
         length_penalty,
         include_stop_str_in_output,
         watermarking,
+        subtitles,
     } = request;
     let is_stream = mode == Mode::Stream;
     if use_beam_search == Some(true) {
         let set = [("use_beam_search", is_stream)];
-        InvalidRequest::refuse(&set, "cannot be streamed; use Transcribe")?;
+        InvalidRequest::refuse(&set, "cannot be streamed; use Transcribe or Translate")?;
     } else {
         // 1 is vLLM's default.
         let length_penalty = length_penalty.filter(|penalty| *penalty != 1.0);
@@ -70,7 +79,30 @@ pub(crate) fn form(
         InvalidRequest::refuse(set, "requires `use_beam_search`")?;
     }
     let mut form = Form::default();
-    form.add_format(&timestamps, diarize == Some(true), is_stream)?;
+    let diarize = diarize.filter(|diarize| *diarize);
+    let wanted = set!(timestamps, diarize, subtitles);
+    if is_stream {
+        let description = "cannot be streamed; use Transcribe or Translate";
+        InvalidRequest::refuse(wanted, description)?;
+    }
+    form.add("response_format", Some(format(wanted, task, subtitles)?));
+    for (n, granularity) in timestamps.iter().enumerate() {
+        let word = granularity_word(n, *granularity, &timestamps)?;
+        match (task, word) {
+            (Task::Transcribe, _) => form.add("timestamp_granularities[]", Some(word)),
+            // The route has no such field: `verbose_json` has the segments.
+            (Task::Translate, "segment") => {}
+            (Task::Translate, _) => {
+                let field = format!("timestamps[{n}]");
+                let description = "must be TIMESTAMP_GRANULARITY_SEGMENT in a translation";
+                return Err(InvalidRequest::new(field, description));
+            }
+        }
+    }
+    if is_stream {
+        form.add("stream", Some(true));
+        form.add("stream_include_usage", Some(true));
+    }
     form.add("model", sampling::model_or_default(model, policy));
     form.add("language", text(language));
     form.add("prompt", text(prompt));
@@ -148,37 +180,6 @@ impl Form {
         }
     }
 
-    /// Adds the format of the answer.
-    fn add_format(
-        &mut self,
-        timestamps: &[i32],
-        has_speakers: bool,
-        is_stream: bool,
-    ) -> Result<(), InvalidRequest> {
-        let has_times = !timestamps.is_empty();
-        let set = [("timestamps", has_times), ("diarize", has_speakers)];
-        if is_stream {
-            InvalidRequest::refuse(&set, "cannot be streamed; use Transcribe")?;
-        } else if has_times && has_speakers {
-            InvalidRequest::refuse(&set, "`timestamps` and `diarize` are mutually exclusive")?;
-        }
-        let format = match (has_times, has_speakers) {
-            (true, _) => "verbose_json",
-            (_, true) => "diarized_json",
-            (false, false) => "json",
-        };
-        self.add("response_format", Some(format));
-        for (n, granularity) in timestamps.iter().enumerate() {
-            let word = granularity_word(n, *granularity, timestamps)?;
-            self.add("timestamp_granularities[]", Some(word));
-        }
-        if is_stream {
-            self.add("stream", Some(true));
-            self.add("stream_include_usage", Some(true));
-        }
-        Ok(())
-    }
-
     fn add_extra_body(&mut self, text: String, policy: &Policy) -> Result<(), InvalidRequest> {
         for (name, value) in extra_body::members(text, &names::TRANSCRIBE, policy)? {
             if name.contains(|c: char| c.is_control() || c == '"') {
@@ -189,6 +190,32 @@ impl Form {
             self.add(&name, Some(form_value(&value)));
         }
         Ok(())
+    }
+}
+
+/// The format of the answer, which follows from what is wanted of it.
+fn format(
+    wanted: &[(&str, bool)],
+    task: Task,
+    subtitles: i32,
+) -> Result<&'static str, InvalidRequest> {
+    if SubtitleFormat::try_from(subtitles).is_err() {
+        let description = "must be SUBTITLE_FORMAT_SRT or SUBTITLE_FORMAT_VTT";
+        return Err(InvalidRequest::new("subtitles", description));
+    }
+    let wants = |name| wanted.contains(&(name, true));
+    match (wants("diarize"), wants("timestamps") || wants("subtitles")) {
+        (false, false) => Ok("json"),
+        (false, true) => Ok("verbose_json"),
+        (true, _) if task == Task::Translate => {
+            let description = "is allowed only for Transcribe";
+            Err(InvalidRequest::new("diarize", description))
+        }
+        (true, false) => Ok("diarized_json"),
+        (true, true) => {
+            let description = "`diarize` goes with neither `timestamps` nor `subtitles`";
+            InvalidRequest::refuse(wanted, description).map(|()| "diarized_json")
+        }
     }
 }
 

@@ -4,7 +4,10 @@ use std::collections::VecDeque;
 
 use crate::{
     openai::{chunk::Chunk, text::Text},
-    proto::{self, FinishReason, StreamTranscribeResponse, stream_transcribe_response::Event},
+    proto::{
+        self, FinishReason, StreamTranscribeResponse, StreamTranslateResponse,
+        stream_transcribe_response::Event, stream_translate_response,
+    },
     translate::{
         answer::{ChunkTranslator, finish_reason, usage},
         invalid::InvalidAnswer,
@@ -91,6 +94,39 @@ impl ChunkTranslator for Translator {
 
     fn is_delta(response: &StreamTranscribeResponse) -> bool {
         matches!(response.event, Some(Event::Content(_)))
+    }
+}
+
+/// The same for a translation.
+#[derive(Debug, Default)]
+pub(crate) struct TranslationTranslator(Translator);
+
+impl ChunkTranslator for TranslationTranslator {
+    type Response = StreamTranslateResponse;
+
+    fn push(&mut self, chunk: Chunk<'_>, json: &str) -> Result<(), InvalidAnswer> {
+        self.0.push(chunk, json)
+    }
+
+    fn end(&mut self) -> Result<(), InvalidAnswer> {
+        self.0.end()
+    }
+
+    fn pop(&mut self) -> Option<StreamTranslateResponse> {
+        use stream_translate_response::Event as Translated;
+
+        let event = self.0.pop()?.event.map(|event| match event {
+            Event::Content(content) => Translated::Content(content),
+            Event::Finished(finished) => Translated::Finished(finished),
+            Event::Usage(usage) => Translated::Usage(usage),
+        });
+        Some(StreamTranslateResponse { event })
+    }
+
+    fn is_delta(response: &StreamTranslateResponse) -> bool {
+        use stream_translate_response::Event as Translated;
+
+        matches!(response.event, Some(Translated::Content(_)))
     }
 }
 

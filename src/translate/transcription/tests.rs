@@ -16,7 +16,7 @@ fn speakers() -> proto::TranscribeRequest {
 }
 
 fn answer(request: &proto::TranscribeRequest, json: &str) -> proto::TranscribeResponse {
-    response(serde_json::from_str(json).unwrap(), Asked::of(request))
+    response(serde_json::from_str(json).unwrap(), Asked::of(request)).unwrap()
 }
 
 #[test]
@@ -35,8 +35,8 @@ fn the_plain_answer_has_text_and_length() {
 #[test]
 fn the_verbose_answer_has_segments_and_words() {
     let both = [TimestampGranularity::Segment, TimestampGranularity::Word];
-    let json = r#"{"duration":2.5,"language":"en","text":"Hello.","segments":[{"id":0,"avg_logprob":-0.5,
-        "compression_ratio":1.5,"end":2.0,"no_speech_prob":null,"seek":0,"start":0.0,"temperature":0.0,
+    let json = r#"{"duration":2.5,"language":"en","text":"Hello.","segments":[{"id":0,"avg_logprob":-0.1,
+        "compression_ratio":1.1,"end":2.0,"no_speech_prob":null,"seek":30,"start":0.0,"temperature":0.2,
         "text":"Hello.","tokens":[1,2]}],"words":[{"end":1.0,"start":0.5,"word":"Hello"}]}"#;
     let told = answer(&times(&both), json);
     assert_eq!(
@@ -52,8 +52,13 @@ fn the_verbose_answer_has_segments_and_words() {
     );
     assert_eq!(
         (segment.avg_logprob, segment.no_speech_prob),
-        (Some(-0.5), None)
+        (Some(-0.1), None)
     );
+    assert_eq!(
+        (segment.compression_ratio, segment.temperature, segment.seek),
+        (Some(1.1), Some(0.2), Some(30))
+    );
+    assert_eq!(segment.token_ids, [1, 2]);
     assert_eq!(told.words[0].word, "Hello");
     assert_eq!(told.words[0].end_seconds, Some(1.0));
 }

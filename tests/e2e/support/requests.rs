@@ -10,7 +10,7 @@ pub(crate) fn weather_tool() -> Tool {
         r#"{"type":"object","properties":{"city":{"type":"string"}},"required":["city"]}"#;
     Tool {
         name: "get_weather".into(),
-        description: "Get the weather in a city.".into(),
+        description: Some("Get the weather in a city.".into()),
         parameters_json: parameters.into(),
         strict: None,
     }

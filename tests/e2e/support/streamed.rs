@@ -54,6 +54,7 @@ fn check_order(events: &[Event]) {
             }
             Event::Content(delta) => delta.choice_index,
             Event::Reasoning(delta) => delta.choice_index,
+            Event::Refusal(delta) => delta.choice_index,
             Event::ToolCall(delta) => delta.choice_index,
             Event::Tokens(delta) => delta.choice_index,
             Event::Finished(end) => end.choice_index,

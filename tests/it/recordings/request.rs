@@ -79,7 +79,7 @@ fn set_sampling(request: &mut GenerateRequest, name: &str, value: &Value) -> Opt
             let biases = biases.map(|(id, bias)| Some((id.parse().ok()?, bias.as_f64()?)));
             request.logit_bias = biases.collect::<Option<_>>()?;
         }
-        "priority" => request.priority = Some(integer(value)?),
+        "priority" => request.priority = Some(integer(value)?.into()),
         "cache_salt" => request.cache_salt = text(value)?,
         "user" => request.user = text(value)?,
         _ => return None,
@@ -133,7 +133,7 @@ fn tool(tool: &Value) -> Option<Tool> {
     let function = tool.get("function")?;
     Some(Tool {
         name: text(function.get("name")?)?,
-        description: text(function.get("description")?)?,
+        description: Some(text(function.get("description")?)?),
         parameters_json: function.get("parameters")?.to_string(),
         strict: None,
     })

@@ -47,6 +47,8 @@ fn add(choices: &mut BTreeMap<i32, SeenChoice>, event: &Event) {
         Event::Started(_) | Event::Usage(_) => {}
         Event::Content(delta) => choice.add(Part::Content, &delta.text),
         Event::Reasoning(delta) => choice.add(Part::Reasoning, &delta.text),
+        // No recording has one.
+        Event::Refusal(delta) => panic!("{delta:?}"),
         Event::ToolCall(delta) => choice.tool_call(delta),
         Event::Tokens(tokens) => choice.tokens(tokens),
         Event::Finished(finished) => choice.finish(finished),
@@ -59,6 +61,7 @@ pub(super) fn choice_index(event: &Event) -> Option<i32> {
         Event::Started(_) | Event::Usage(_) => None,
         Event::Content(delta) => Some(delta.choice_index),
         Event::Reasoning(delta) => Some(delta.choice_index),
+        Event::Refusal(delta) => Some(delta.choice_index),
         Event::ToolCall(delta) => Some(delta.choice_index),
         Event::Tokens(delta) => Some(delta.choice_index),
         Event::Finished(delta) => Some(delta.choice_index),

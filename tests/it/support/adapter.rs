@@ -10,11 +10,11 @@ use tonic::{
 };
 use url::Url;
 use vllm_grpc_adapter::{
-    config::{Config, Limits, Log, Policy, Server, Upstream},
+    config::{Config, Limits, Log, Policy, Server, Tls, Upstream},
     proto::{
         GenerateRequest, StreamGenerateResponse, generation_service_client::GenerationServiceClient,
     },
-    server,
+    server::{self, Listeners},
 };
 
 use super::soon;
@@ -52,10 +52,14 @@ impl Builder {
     pub(crate) async fn start(self) -> Adapter {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
+        let listeners = Listeners {
+            grpc: listener,
+            admin: None,
+        };
         let (stop, stops) = mpsc::channel(2);
         let stops = ReceiverStream::new(stops);
         let mut task = JoinSet::new();
-        task.spawn(server::serve(listener, self.config, stops));
+        task.spawn(server::serve(listeners, self.config, stops));
         Adapter {
             address,
             channel: endpoint(address).connect_lazy(),
@@ -144,6 +148,7 @@ fn config(base_url: Url) -> Config {
     let seconds = Duration::from_secs;
     Config {
         listen: ([127, 0, 0, 1], 0).into(),
+        admin_listen: None,
         server: Server {
             max_request_bytes: 32 << 20,
             max_response_bytes: 32 << 20,
@@ -162,6 +167,7 @@ fn config(base_url: Url) -> Config {
             drain_delay: Duration::ZERO,
             drain_timeout: seconds(120),
             reflection: true,
+            tls: Tls::default(),
         },
         upstream: Upstream {
             base_url,

@@ -405,7 +405,10 @@ fn what_was_asked_for_is_kept() {
     };
     let Translated { asked, fields, .. } = translated(request.clone(), Mode::Stream);
     assert_eq!(asked.choices, 3);
-    assert_eq!(fields, Fields::new(&names::GENERATE, "completion"));
+    assert_eq!(
+        fields,
+        Fields::new(&names::GENERATE, "completion").asking_for_much(true)
+    );
     assert!(asked.logprobs && !asked.top_logprobs && asked.continuous_usage);
     assert_eq!(asked.extension_keys, ["metrics"]);
     // A unary answer has its usage once.

@@ -50,6 +50,7 @@ fn line(response: &StreamGenerateResponse) -> String {
         Some(Event::Started(it)) => format!("started {} {} {}", it.id, it.model, it.request_id),
         Some(Event::Content(it)) => format!("{} content {}", it.choice_index, it.text),
         Some(Event::Reasoning(it)) => format!("{} reasoning {}", it.choice_index, it.text),
+        Some(Event::Refusal(it)) => format!("{} refusal {}", it.choice_index, it.text),
         Some(Event::ToolCall(it)) => {
             format!(
                 "{} call {} {} {} {}",
@@ -397,6 +398,11 @@ fn an_answer_that_contradicts_itself_fails() {
     malformed(&[r#"{"id":"i","choices":[{"index":1000000000,"delta":{"content":"a"}}]}"#]);
     malformed(&[ROLE, STOP, STOP]);
     malformed(&[ROLE, &STOP.replace("stop", "tool_calls")]);
+    malformed(&[ROLE, &STOP.replace("stop", "function_call")]);
+    malformed(&[
+        ROLE,
+        r#"{"id":"i","choices":[{"index":0,"delta":{"function_call":{"name":"f"}}}]}"#,
+    ]);
     malformed(&[ROLE, r#"{"id":"i","choices":[{"index":0}]}"#]);
     malformed(&[
         ROLE,
@@ -424,6 +430,7 @@ mod folding {
     enum Piece {
         Content(String),
         Reasoning(String),
+        Refusal(String),
         NewCall(String),
         Arguments(usize, String),
         Token(i32),
@@ -434,6 +441,7 @@ mod folding {
         prop_oneof![
             text.prop_map(Piece::Content),
             text.prop_map(Piece::Reasoning),
+            text.prop_map(Piece::Refusal),
             "[a-z]{1,3}".prop_map(Piece::NewCall),
             (0..4_usize, text).prop_map(|(call, text)| Piece::Arguments(call, text)),
             (0..100).prop_map(Piece::Token),
@@ -443,6 +451,7 @@ mod folding {
     /// A choice as `Generate` gets it, and the chunks of its stream.
     fn choice(index: usize, pieces: &[Piece], word: &str) -> (Value, Vec<Value>) {
         let (mut content, mut reasoning) = (String::new(), String::new());
+        let mut refusal = String::new();
         let mut calls: Vec<(String, String)> = Vec::new();
         let mut tokens = Vec::new();
         let mut chunks = Vec::new();
@@ -456,6 +465,10 @@ mod folding {
                 Piece::Reasoning(text) => {
                     reasoning.push_str(text);
                     delta = json!({"reasoning": text, "reasoning_content": text});
+                }
+                Piece::Refusal(text) => {
+                    refusal.push_str(text);
+                    delta = json!({"refusal": text, "function_call": null});
                 }
                 Piece::NewCall(name) => {
                     let number = calls.len();
@@ -483,7 +496,7 @@ mod folding {
             .collect();
         let whole = json!({
             "index": index, "finish_reason": word, "stop_reason": 5, "token_ids": tokens,
-            "message": {"content": content, "reasoning": reasoning, "tool_calls": calls},
+            "message": {"content": content, "reasoning": reasoning, "refusal": refusal, "tool_calls": calls},
         });
         (whole, chunks)
     }

@@ -27,7 +27,7 @@ fn with(change: impl FnOnce(&mut proto::TranscribeRequest)) -> proto::Transcribe
 /// The fields of the form, each as `name=value`.
 #[track_caller]
 fn check(request: proto::TranscribeRequest, mode: Mode, expected: &[&str]) {
-    let form = super::form(request, mode, &policy()).unwrap();
+    let form = super::form(request, Task::Transcribe, mode, &policy()).unwrap();
     let fields: Vec<_> = form
         .fields
         .iter()
@@ -38,7 +38,7 @@ fn check(request: proto::TranscribeRequest, mode: Mode, expected: &[&str]) {
 
 #[track_caller]
 fn refused(request: proto::TranscribeRequest, mode: Mode, fields: &[&str]) {
-    let invalid = super::form(request, mode, &policy()).unwrap_err();
+    let invalid = super::form(request, Task::Transcribe, mode, &policy()).unwrap_err();
     let named: Vec<_> = invalid.violations().iter().map(|it| &*it.field).collect();
     assert_eq!(named, fields, "{invalid}");
 }
@@ -70,6 +70,30 @@ fn the_format_follows_from_what_is_wanted() {
         Mode::Unary,
         &["response_format=diarized_json", "model=d"],
     );
+    check(
+        with(|it| it.subtitles = SubtitleFormat::Vtt.into()),
+        Mode::Unary,
+        &["response_format=verbose_json", "model=d"],
+    );
+}
+
+#[test]
+fn a_translation_has_segments_alone() {
+    let translated = |change: fn(&mut proto::TranscribeRequest)| {
+        let form = super::form(with(change), Task::Translate, Mode::Unary, &policy());
+        let violation = |invalid: &InvalidRequest| invalid.violations()[0].field.clone();
+        form.map(|form| form.fields[0].1.clone())
+            .map_err(|invalid| violation(&invalid))
+    };
+    let verbose = Ok("verbose_json".to_owned());
+    assert_eq!(translated(|_| {}), Ok("json".to_owned()));
+    let segments = translated(|it| it.timestamps = vec![TimestampGranularity::Segment.into()]);
+    assert_eq!(segments, verbose);
+    assert_eq!(translated(|it| it.subtitles = 1), verbose);
+    let words = translated(|it| it.timestamps = vec![1, 2]);
+    assert_eq!(words, Err("timestamps[1]".to_owned()));
+    let speakers = translated(|it| it.diarize = Some(true));
+    assert_eq!(speakers, Err("diarize".to_owned()));
 }
 
 /// The fields of a request that has all of them.
@@ -128,7 +152,11 @@ fn every_option_goes_out() {
 
 #[test]
 fn the_file_has_a_name_and_a_type() {
-    let file = |request| super::form(request, Mode::Unary, &policy()).unwrap().file;
+    let file = |request| {
+        super::form(request, Task::Transcribe, Mode::Unary, &policy())
+            .unwrap()
+            .file
+    };
     let plain = file(sound());
     assert_eq!((&*plain.name, &*plain.media_type), ("audio", "audio/wav"));
     assert_eq!(plain.data, WAV);
@@ -149,7 +177,7 @@ fn sound_that_is_empty_or_too_large_is_refused() {
     refused(with(|it| it.audio.clear()), Mode::Unary, &["audio"]);
     let of = |length: usize| with(|it| it.audio = vec![0; length].into());
     check(of(64), Mode::Unary, &["response_format=json", "model=d"]);
-    let invalid = super::form(of(65), Mode::Unary, &policy()).unwrap_err();
+    let invalid = super::form(of(65), Task::Transcribe, Mode::Unary, &policy()).unwrap_err();
     let told = invalid.to_string();
     assert!(
         told.starts_with("audio: must have at most 64 bytes"),
@@ -169,6 +197,7 @@ fn what_no_upstream_can_do_is_refused_by_name() {
         (name("a\"b"), &["file_name"]),
         (name("a\r\nb"), &["file_name"]),
         (name(&"a".repeat(256)), &["file_name"]),
+        (with(|it| it.subtitles = 9), &["subtitles"]),
         (times(&[0]), &["timestamps[0]"]),
         (times(&[segment, 9]), &["timestamps[1]"]),
         (times(&[segment, segment]), &["timestamps[1]"]),
@@ -185,6 +214,11 @@ fn what_no_upstream_can_do_is_refused_by_name() {
         it.diarize = Some(true);
     });
     refused(both, Mode::Unary, &["timestamps", "diarize"]);
+    let both = with(|it| {
+        it.subtitles = 1;
+        it.diarize = Some(true);
+    });
+    refused(both, Mode::Unary, &["diarize", "subtitles"]);
 }
 
 #[test]
@@ -194,6 +228,7 @@ fn what_cannot_be_streamed_is_refused_by_name() {
     for (request, field) in [
         (with(|it| it.timestamps = vec![segment]), "timestamps"),
         (with(|it| it.diarize = Some(true)), "diarize"),
+        (with(|it| it.subtitles = 1), "subtitles"),
         (beams, "use_beam_search"),
     ] {
         refused(request, Mode::Stream, &[field]);

@@ -188,14 +188,18 @@ fn structured_output() -> BoxedStrategy<proto::StructuredOutput> {
 }
 
 fn tools() -> BoxedStrategy<proto::GenerateRequest> {
-    let tool = ("[a-c]{0,2}", text(), json_text(), switch()).prop_map(
-        |(name, description, parameters_json, strict)| proto::Tool {
+    let tool = (
+        "[a-c]{0,2}",
+        proptest::option::of(text()),
+        json_text(),
+        switch(),
+    )
+        .prop_map(|(name, description, parameters_json, strict)| proto::Tool {
             name,
             description,
             parameters_json,
             strict,
-        },
-    );
+        });
     let choice = prop_oneof![
         (0..5_i32).prop_map(tool_choice::Choice::Mode),
         "[a-c]{0,2}".prop_map(tool_choice::Choice::FunctionName),
@@ -317,8 +321,9 @@ fn switches() -> BoxedStrategy<proto::GenerateRequest> {
 }
 
 fn words() -> BoxedStrategy<proto::GenerateRequest> {
-    let document = any::<std::collections::HashMap<String, String>>()
-        .prop_map(|fields| proto::TemplateDocument { fields });
+    let field = ("[a-c]{0,2}", any::<String>())
+        .prop_map(|(name, value)| proto::TemplateField { name, value });
+    let document = vec(field, 0..3).prop_map(|fields| proto::TemplateDocument { fields });
     (
         [text(), text(), text(), text(), text()],
         [texts(), texts(), texts()],
@@ -340,7 +345,7 @@ fn words() -> BoxedStrategy<proto::GenerateRequest> {
                 extension_keys,
                 truncation_side,
                 documents,
-                priority,
+                priority: priority.map(i64::from),
                 ..proto::GenerateRequest::default()
             }
         })

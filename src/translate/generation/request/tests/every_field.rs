@@ -54,7 +54,12 @@ pub(super) fn chat() -> proto::GenerateRequest {
         add_generation_prompt: Some(false),
         continue_final_message: Some(true),
         documents: vec![proto::TemplateDocument {
-            fields: HashMap::from([(text("title"), text("T")), (text("text"), text("D"))]),
+            fields: [("title", "T"), ("text", "D")]
+                .map(|(name, value)| proto::TemplateField {
+                    name: name.to_owned(),
+                    value: value.to_owned(),
+                })
+                .into(),
         }],
         logprobs: Some(true),
         top_logprobs: Some(3),
@@ -128,7 +133,7 @@ fn parts() -> Vec<proto::ContentPart> {
 fn tool() -> proto::Tool {
     proto::Tool {
         name: "weather".to_owned(),
-        description: "The weather of a city.".to_owned(),
+        description: Some("The weather of a city.".to_owned()),
         parameters_json: r#"{"type":"object","properties":{"city":{"type":"string"}}}"#.to_owned(),
         strict: Some(true),
     }

@@ -1,0 +1,57 @@
+//! The admin port: plaintext HTTP for probes, which need neither gRPC nor a certificate.
+
+use std::convert::Infallible;
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{net::TcpListener, sync::watch, task::JoinSet, time};
+
+use super::{health::ServingStatus, listener::ACCEPT_PAUSE};
+
+/// Connections open at once. Probes need one each, for a moment.
+const MAX_CONNECTIONS: usize = 64;
+
+/// Answers until it is dropped, with its connections.
+pub(super) async fn serve(
+    listener: Option<TcpListener>,
+    health: watch::Receiver<ServingStatus>,
+) -> Infallible {
+    let Some(listener) = listener else {
+        return std::future::pending().await;
+    };
+    let mut connections = JoinSet::new();
+    loop {
+        while connections.len() >= MAX_CONNECTIONS {
+            connections.join_next().await;
+        }
+        while connections.try_join_next().is_some() {}
+        let Ok((stream, _peer)) = listener.accept().await else {
+            time::sleep(ACCEPT_PAUSE).await;
+            continue;
+        };
+        let health = health.clone();
+        let service = service_fn(move |request| {
+            let answered = answer(&request, *health.borrow());
+            async move { Ok::<_, Infallible>(answered) }
+        });
+        let mut http = http1::Builder::new();
+        // A request that is not there within hyper's 30 s is not waited for, so that idle connections go.
+        http.timer(TokioTimer::new());
+        connections.spawn(http.serve_connection(TokioIo::new(stream), service));
+    }
+}
+
+fn answer(request: &Request<Incoming>, health: ServingStatus) -> Response<Full<Bytes>> {
+    let (status, text) = match request.uri().path() {
+        "/livez" => (StatusCode::OK, "ok\n"),
+        "/readyz" if health == ServingStatus::Serving => (StatusCode::OK, "ok\n"),
+        "/readyz" => (StatusCode::SERVICE_UNAVAILABLE, "not serving\n"),
+        _ => (StatusCode::NOT_FOUND, "there are /livez and /readyz\n"),
+    };
+    let mut response = Response::new(Full::from(text));
+    *response.status_mut() = status;
+    response
+}
