@@ -5,6 +5,7 @@
 //! Nothing outside this module reads the environment.
 
 mod args;
+mod ask;
 mod base_url;
 mod check;
 mod dotenv;
@@ -23,6 +24,7 @@ use secrecy::SecretString;
 use url::Url;
 
 pub use args::{Args, Command};
+pub use ask::{Ask, DEFAULT_ADDRESS};
 #[cfg(test)]
 pub(crate) use check::ALWAYS_TAKEN;
 pub use check::Faults;

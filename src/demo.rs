@@ -1,91 +1,31 @@
-//! A simulated vLLM inside the process, to try the adapter without a GPU.
-//!
-//! It answers as vLLM 0.32 does: the same routes, JSON, server-sent events and error bodies. The answers come from a
-//! small script in place of a model. It shares no code with the serving path, so a mistake there cannot hide itself
-//! here. The clients' tests and the load benchmark use it too.
+//! What to try in front of the simulated vLLM.
 
-mod answer;
-mod error;
-mod fault;
-mod request;
-mod schema;
-mod script;
-mod server;
-mod wire;
+use std::net::SocketAddr;
 
-use std::{convert::Infallible, io, net::SocketAddr, sync::Arc};
+use crate::config::DEFAULT_ADDRESS;
 
-use tokio::{net::TcpListener, task::JoinSet};
-use url::Url;
-
-pub use self::server::{MODEL, Settings};
-
-/// A simulated vLLM that holds its port but does not answer yet.
-#[derive(Debug)]
-pub struct Upstream {
-    listener: TcpListener,
-    base_url: Url,
-    server: Arc<server::Server>,
-}
-
-// === impl Upstream ===
-
-impl Upstream {
-    /// Listens on an address; port 0 is any free port.
-    ///
-    /// # Errors
-    ///
-    /// The address cannot be bound.
-    pub async fn bind(address: SocketAddr, settings: Settings) -> io::Result<Self> {
-        let listener = TcpListener::bind(address).await?;
-        let address = listener.local_addr()?;
-        let base_url = Url::parse(&format!("http://{address}/v1")).map_err(io::Error::other)?;
-        Ok(Self {
-            listener,
-            base_url,
-            server: Arc::new(server::Server::new(settings)),
-        })
-    }
-
-    /// The base URL as the OpenAI SDK takes it, with the `/v1`.
-    pub fn base_url(&self) -> Url {
-        self.base_url.clone()
-    }
-
-    /// Answers until it can accept no more; dropping it closes every connection.
-    ///
-    /// # Errors
-    ///
-    /// Accepting has failed, as when file descriptors run out.
-    pub async fn run(self) -> io::Result<Infallible> {
-        let mut connections = JoinSet::new();
-        loop {
-            let (stream, _address) = self.listener.accept().await?;
-            connections.spawn(Arc::clone(&self.server).serve(stream));
-            while connections.try_join_next().is_some() {}
-        }
-    }
-}
-
-/// The grpcurl calls to try first, one a line, for an adapter that listens on `listen`.
+/// Calls to try, one a line and ready to paste, for an adapter that listens on `listen`: four of `ask`, as which
+/// `program` is called, and one of grpcurl.
 ///
 /// An adapter that listens on every interface is called through the loopback one.
-pub fn grpcurl_lines(listen: SocketAddr) -> String {
+pub fn lines(program: &str, listen: SocketAddr) -> [String; 5] {
     let target = match listen.ip().is_unspecified() {
         true => format!("localhost:{}", listen.port()),
         false => listen.to_string(),
     };
+    let address = match target == DEFAULT_ADDRESS {
+        true => String::new(),
+        false => format!(" --address {target}"),
+    };
+    let ask = |what: &str| format!("{program} ask{address} {what}");
+    let request = r#"{"query":"How do I stream tokens?","documents":["Paris is in France.","Streaming sends tokens as they are made.","Cats sleep."]}"#;
     [
-        ("Generate", r#"{"prompt":"Hello!"}"#),
-        ("StreamGenerate", r#"{"prompt":"Count to ten."}"#),
-        ("StreamGenerate", r#"{"prompt":"Think about 2+2."}"#),
-        ("StreamGenerate", r#"{"prompt":"Weather in Paris?","tools":[{"name":"get_weather","parameters_json":"{\"type\":\"object\",\"properties\":{\"city\":{\"type\":\"string\"}}}"}]}"#),
+        ask(r#""Write a haiku.""#),
+        ask(r#""Think about 17 + 25.""#),
+        ask(r#"--tools examples/ask/weather.json "Weather in Paris and Tokyo?""#),
+        ask(r#"--json-schema examples/ask/person.json "Who wrote the first program?""#),
+        format!("grpcurl -plaintext -d '{request}' {target} vllm_adapter.v1.RankingService/Rerank"),
     ]
-    .map(|(method, request)| {
-        let method = format!("vllm_adapter.v1.GenerationService/{method}");
-        format!("grpcurl -plaintext -d '{request}' {target} {method}\n")
-    })
-    .concat()
 }
 
 #[cfg(test)]
@@ -93,15 +33,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_grpcurl_lines_name_an_address_that_can_be_called() {
+    fn the_lines_name_an_address_that_can_be_called() {
         for (listen, target) in [
-            ("127.0.0.1:50051", " 127.0.0.1:50051 "),
-            ("0.0.0.0:7", " localhost:7 "),
-            ("[::]:7", " localhost:7 "),
-            ("[::1]:7", " [::1]:7 "),
+            ("127.0.0.1:7", "127.0.0.1:7"),
+            ("0.0.0.0:7", "localhost:7"),
+            ("[::]:7", "localhost:7"),
+            ("[::1]:7", "[::1]:7"),
         ] {
-            let lines = grpcurl_lines(listen.parse().unwrap());
-            assert!(lines.lines().all(|line| line.contains(target)), "{lines}");
+            let lines = lines("x", listen.parse().unwrap());
+            let target = format!(" {target} ");
+            assert!(lines.iter().all(|line| line.contains(&target)), "{lines:?}");
         }
+        let [line, ..] = lines("x", DEFAULT_ADDRESS.parse().unwrap());
+        assert_eq!(line, r#"x ask "Write a haiku.""#);
     }
 }

@@ -10,9 +10,12 @@
 //! - [`openai`]: the upstream's JSON, as data.
 //! - [`sse`]: server-sent events from bytes.
 //! - [`proto`]: the contract, generated.
+//! - [`startup`]: what a terminal shows at the start.
 //! - [`telemetry`]: the log.
-//! - [`demo`]: a simulated vLLM, to try all this without a GPU.
+//! - [`ask`]: a client for the terminal.
+//! - [`demo`]: what to try in front of a simulated vLLM.
 
+pub mod ask;
 pub mod config;
 pub mod demo;
 mod openai;
@@ -20,6 +23,7 @@ pub mod proto;
 pub mod server;
 mod service;
 mod sse;
+pub mod startup;
 pub mod telemetry;
 mod translate;
 mod upstream;

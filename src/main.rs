@@ -3,20 +3,27 @@
 use std::{
     error::Error,
     fmt,
-    io::{self, Write},
+    io::{self, IsTerminal, Write},
     net::{IpAddr, Ipv4Addr, SocketAddr},
     process::ExitCode,
 };
 
 use async_stream::stream;
-use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+};
 use tokio_stream::Stream;
 use vllm_grpc_adapter::{
-    config::{self, Args, Command, Config},
+    ask,
+    config::{self, Args, Ask, Command, Config},
     demo, server,
+    startup::{self, Addresses},
     telemetry::{Chain, logging},
 };
+
+/// How a command to try looks on a terminal.
+const COMMAND: anstyle::Style = anstyle::AnsiColor::Cyan.on_default();
 
 /// The command line or the configuration is wrong (`EX_USAGE` of BSD's sysexits).
 const EXIT_USAGE: u8 = 64;
@@ -30,6 +37,9 @@ fn main() -> ExitCode {
         Err(error) => return usage(&error),
     };
     let command = args.command.clone();
+    if let Some(Command::Ask(options)) = command {
+        return ask(&options);
+    }
     let config = match Config::try_from_args(args) {
         Ok(config) => config,
         Err(faults) => {
@@ -46,7 +56,7 @@ fn main() -> ExitCode {
     };
     let ended = match command {
         Some(Command::Check { offline }) => check(&config, offline),
-        Some(Command::Demo) | None => run(config, command),
+        Some(Command::Ask(_) | Command::Demo) | None => run(config, command),
     };
     match ended {
         Ok(()) => ExitCode::SUCCESS,
@@ -66,6 +76,24 @@ fn usage(error: &clap::Error) -> ExitCode {
         return ExitCode::from(EXIT_USAGE);
     }
     ExitCode::SUCCESS
+}
+
+/// Asks, and turns what happened into an exit code.
+fn ask(options: &Ask) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            print_error(&error);
+            return ExitCode::FAILURE;
+        }
+    };
+    let code = runtime.block_on(ask::run(options));
+    // A thread that waits for a line must not hold up the end.
+    runtime.shutdown_background();
+    ExitCode::from(code)
 }
 
 fn run(config: Config, command: Option<Command>) -> Result<(), Box<dyn Error>> {
@@ -116,50 +144,19 @@ async fn serve(mut config: Config, command: Option<Command>) -> Result<(), Box<d
     // Before anything else, so that no signal ends the process in silence.
     let stop = stop(config.upstreams.is_some())?;
     let mut listeners = server::Listeners::bind(&config).await?;
-    let address = listeners.grpc.local_addr()?;
-    if let Some(admin) = &listeners.admin {
-        tracing::info!(admin = %admin.local_addr()?, "serving probes");
-    }
     let demo = match command {
-        Some(Command::Demo) => {
-            config.upstreams = None;
-            let upstream =
-                demo::Upstream::bind(([127, 0, 0, 1], 0).into(), demo::Settings::default()).await?;
-            config.upstream.base_url = upstream.base_url();
-            config.web.playground = true;
-            // Nobody depends on a demo, so that Ctrl-C ends it at once.
-            (config.server.drain_delay, config.server.drain_timeout) = Default::default();
-            say_how_to_call(address, &config.upstream.base_url)?;
-            Some(upstream)
-        }
-        Some(Command::Check { .. }) | None => None,
+        Some(Command::Demo) => Some(start_demo(&mut config, &mut listeners).await?),
+        Some(Command::Ask(_) | Command::Check { .. }) | None => None,
     };
+    let address = |listener: &TcpListener| listener.local_addr();
+    let addresses = Addresses {
+        grpc: address(&listeners.grpc)?,
+        admin: listeners.admin.as_ref().map(address).transpose()?,
+        web: listeners.web.as_ref().map(address).transpose()?,
+    };
+    say_what_is_served(&config, &addresses);
     if demo.is_some() {
-        let web = match listeners.web.take() {
-            Some(web) => web,
-            None => bind_demo_web().await?,
-        };
-        writeln!(
-            io::stdout(),
-            "The playground is at http://{}/",
-            web.local_addr()?
-        )?;
-        listeners.web = Some(web);
-    }
-    let config::Upstream {
-        base_url: upstream,
-        api_key_source: key,
-        ..
-    } = &config.upstream;
-    match &config.upstreams {
-        None => tracing::info!(%address, %upstream, %key, "serving gRPC"),
-        Some((upstreams, _)) => {
-            tracing::info!(%address, upstreams = upstreams.list.len(), "serving gRPC");
-        }
-    }
-    if let Some(web) = &listeners.web {
-        let (address, playground) = (web.local_addr()?, config.web.playground);
-        tracing::info!(%address, playground, "serving gRPC-Web");
+        say_what_to_try(&addresses, &config.upstream.base_url)?;
     }
     let served = server::serve(listeners, config, stop);
     match demo {
@@ -170,6 +167,24 @@ async fn serve(mut config: Config, command: Option<Command>) -> Result<(), Box<d
         },
     }
     Ok(())
+}
+
+/// A simulated vLLM behind the adapter, and the playground before it.
+async fn start_demo(
+    config: &mut Config,
+    listeners: &mut server::Listeners,
+) -> io::Result<fake_vllm::Upstream> {
+    let local = ([127, 0, 0, 1], 0).into();
+    let upstream = fake_vllm::Upstream::bind(local, fake_vllm::Settings::default()).await?;
+    config.upstreams = None;
+    config.upstream.base_url = upstream.base_url();
+    // Nobody depends on a demo, so that Ctrl-C ends it at once.
+    (config.server.drain_delay, config.server.drain_timeout) = Default::default();
+    config.web.playground = true;
+    if listeners.web.is_none() {
+        listeners.web = Some(bind_demo_web().await?);
+    }
+    Ok(upstream)
 }
 
 /// The web port of the demo, which works on any port.
@@ -222,12 +237,41 @@ fn raise_descriptor_limit() {
     }
 }
 
-/// Prints the calls to try, ready to paste.
-fn say_how_to_call(address: SocketAddr, upstream: &impl fmt::Display) -> io::Result<()> {
-    let lines = demo::grpcurl_lines(address);
+/// Says what is served: to a person at a terminal on a screen, elsewhere in lines of the log.
+fn say_what_is_served(config: &Config, addresses: &Addresses) {
+    let is_for_a_person = io::stderr().is_terminal() && !config.log.json;
+    if is_for_a_person && tracing::enabled!(tracing::Level::INFO) {
+        // Nothing can be done where standard error is closed.
+        let _ = write!(anstream::stderr(), "{}", startup::screen(config, addresses));
+        return;
+    }
+    if let Some(admin) = addresses.admin {
+        tracing::info!(%admin, "serving probes");
+    }
+    if let Some(web) = addresses.web {
+        let playground = config.web.playground;
+        tracing::info!(%web, playground, "serving gRPC-Web");
+    }
+    let (upstream, key) = startup::upstream(config);
+    let (address, version) = (addresses.grpc, env!("CARGO_PKG_VERSION"));
+    tracing::info!(%address, %upstream, %key, version, "serving gRPC");
+}
+
+/// Prints what to try in the demo.
+fn say_what_to_try(addresses: &Addresses, upstream: &impl fmt::Display) -> io::Result<()> {
+    let program = std::env::args().next();
+    let program = program.as_deref().unwrap_or("vllm-grpc-adapter");
+    let lines = demo::lines(program, addresses.grpc);
+    let lines = lines.map(|line| format!("  {COMMAND}{line}{COMMAND:#}"));
+    let page = addresses
+        .web
+        .map(|web| format!("The playground is at {COMMAND}http://{web}/{COMMAND:#}\n"));
     writeln!(
-        io::stdout(),
-        "The simulated vLLM is at {upstream}. In another terminal:\n\n{lines}\nCtrl-C ends it."
+        anstream::stdout(),
+        "\nThe simulated vLLM is at {upstream} and recites a script. In another terminal:\n\n{}\n\n\
+        {}`ask` without a question begins a conversation. Ctrl-C ends the demo.\n",
+        lines.join("\n"),
+        page.unwrap_or_default(),
     )
 }
 

@@ -5,7 +5,7 @@
 
 use std::net::SocketAddr;
 
-use vllm_grpc_adapter::demo::{Settings, Upstream};
+use fake_vllm::{Settings, Upstream};
 
 use crate::{
     Result,

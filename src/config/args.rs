@@ -8,7 +8,7 @@ use clap::{
 use secrecy::SecretString;
 
 use super::{
-    Limits, Log, Policy, Server, Web, dotenv, file,
+    Ask, Limits, Log, Policy, Server, Web, dotenv, file,
     server::{SERVING, SIZE_LIMITS},
     value::{MESSAGE, OrOff, address, bytes, duration, or_off},
 };
@@ -103,6 +103,8 @@ pub struct Args {
 /// What to run in place of the adapter in front of a vLLM.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
+    /// Ask a model by way of an adapter, and print the answer as it comes.
+    Ask(Box<Ask>),
     /// Serve in front of a simulated vLLM inside this process, which needs no GPU. `--upstream` is not used.
     Demo,
     /// Check the configuration, print what each upstream answers, and exit: with 0, or with 64 where there are faults.
@@ -130,7 +132,11 @@ impl Args {
         let mut variables = env::vars_os();
         let in_environment = variables.any(|(name, _value)| name == API_KEY);
         dotenv::load(&file).map_err(fault)?;
-        let matches = command().try_get_matches_from(arguments)?;
+        let arguments: Vec<_> = arguments.into_iter().collect();
+        let asks = arguments.get(1).is_some_and(|command| command == "ask");
+        // A client has none of the server's flags.
+        let command = command().mut_args(|arg| arg.global(!asks));
+        let matches = command.try_get_matches_from(arguments)?;
         let mut args = Self::from_arg_matches(&matches)?;
         let is_typed = |flag: &str| {
             matches

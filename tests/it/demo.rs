@@ -4,13 +4,16 @@ use std::{convert::Infallible, io, time::Duration};
 
 use rustix::process::Signal;
 use serde_json::Value;
-use tokio::task::JoinSet;
+use tokio::{process::Command, task::JoinSet};
 use tonic::Code;
 use vllm_grpc_adapter::{
     Fold, demo,
     proto::{
-        ChatMessage, FinishReason, GenerateRequest, GenerateResponse, Role, StructuredOutput,
-        TextChoices, Tool, structured_output::Constraint,
+        ChatMessage, DetokenizeRequest, EmbedRequest, FinishReason, GenerateRequest,
+        GenerateResponse, ListModelsRequest, RerankRequest, Role, StructuredOutput, TextChoices,
+        TokenizeRequest, Tool, embedding_service_client::EmbeddingServiceClient,
+        model_service_client::ModelServiceClient, ranking_service_client::RankingServiceClient,
+        structured_output::Constraint, tokenization_service_client::TokenizationServiceClient,
     },
 };
 
@@ -30,12 +33,12 @@ struct Demo {
 
 impl Demo {
     async fn start() -> Self {
-        let settings = demo::Settings {
+        let settings = fake_vllm::Settings {
             write_interval: Duration::ZERO,
-            ..demo::Settings::default()
+            ..fake_vllm::Settings::default()
         };
         let any_port = ([127, 0, 0, 1], 0).into();
-        let upstream = demo::Upstream::bind(any_port, settings).await.unwrap();
+        let upstream = fake_vllm::Upstream::bind(any_port, settings).await.unwrap();
         let adapter = Adapter::before(upstream.base_url()).start().await;
         let mut task = JoinSet::new();
         task.spawn(upstream.run());
@@ -113,7 +116,7 @@ async fn a_prompt_gets_its_content() {
         (completion("Count to 3."), "1 2 3"),
         (
             structured(Constraint::JsonSchema(schema.to_owned())),
-            r#"{"city":"Ada"}"#,
+            r#"{"city":"London"}"#,
         ),
         (structured(Constraint::Choice(choices)), "yes"),
         (result, "The tool says: Sunny."),
@@ -182,8 +185,8 @@ async fn a_tool_is_called_for_each_city() {
 async fn reasoning_comes_before_content() {
     let demo = Demo::start().await;
     let thought = demo.message(prompt("Think about 2+2.")).await;
-    assert_eq!(thought.reasoning, "Together they make 4.");
-    assert_eq!(thought.content, "The answer is 4.");
+    assert!(thought.reasoning.starts_with("The numbers are 2 and 2."));
+    assert_eq!(thought.content, "2 + 2 = 4");
     let off = GenerateRequest {
         chat_template_kwargs_json: r#"{"enable_thinking":false}"#.to_owned(),
         ..prompt("Think about 2+2.")
@@ -220,20 +223,94 @@ async fn bad_input_and_failures_get_their_status() {
 #[tokio::test]
 async fn the_binary_prints_lines_that_work_and_ends_at_once() {
     let mut process = Process::demo().start().await;
-    let lines = demo::grpcurl_lines(process.address);
-    process.says(&lines).await;
-    let mut client = process.client().await;
-    for line in lines.lines() {
-        let request = line.split('\'').nth(1).unwrap();
-        let request: Value = serde_json::from_str(request).unwrap();
-        let question = prompt(request["prompt"].as_str().unwrap());
-        let question = match request.get("tools") {
-            Some(_) => weather(question),
-            None => question,
-        };
-        let answer = client.generate(question).await.unwrap().into_inner();
-        assert_eq!(answer.model, demo::MODEL, "{line}");
+    let program = env!("CARGO_BIN_EXE_vllm-grpc-adapter");
+    let lines = demo::lines(program, process.address);
+    for line in &lines {
+        process.says(line).await;
     }
+    let [_haiku, sum, weather, person, rerank] = &lines;
+    for (line, told) in [
+        (sum, "17 + 25 = 42\n"),
+        (
+            weather,
+            "get_weather({\"city\":\"Paris\",\"unit\":\"celsius\"})\nget_weather({\"city\":\"Tokyo\",\"unit\":\"celsius\"})\n",
+        ),
+        (
+            person,
+            "{\"born\":\"1815-12-10\",\"city\":\"London\",\"name\":\"Ada Lovelace\"}\n",
+        ),
+    ] {
+        let mut shell = Command::new("/bin/sh");
+        shell
+            .args(["-c", line])
+            .current_dir(env!("CARGO_MANIFEST_DIR"));
+        let output = shell.kill_on_drop(true).output().await.unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stdout), told, "{output:?}");
+        assert!(output.status.success());
+    }
+    let request: Value = serde_json::from_str(rerank.split('\'').nth(1).unwrap()).unwrap();
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let request = RerankRequest {
+        query: text(&request["query"]),
+        documents: request["documents"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(text)
+            .collect(),
+        ..RerankRequest::default()
+    };
+    let mut client = RankingServiceClient::new(process.channel().await);
+    let answer = client.rerank(request).await.unwrap().into_inner();
+    assert_eq!(answer.results[0].index, Some(1), "{answer:?}");
     process.send(Signal::INT);
     assert!(process.exit().await.success());
+}
+
+#[tokio::test]
+async fn every_service_that_is_listed_answers() {
+    let demo = Demo::start().await;
+    let channel = demo.adapter.channel();
+    let mut models = ModelServiceClient::new(channel.clone());
+    let models = models.list_models(ListModelsRequest {}).await.unwrap();
+    let [model] = models.into_inner().models.try_into().unwrap();
+    // One model has the routes of all, which tells nothing of it.
+    assert_eq!(
+        (model.id.as_str(), model.services),
+        (fake_vllm::MODEL, vec![])
+    );
+    let mut embedding = EmbeddingServiceClient::new(channel.clone());
+    let texts = ["a", "b"].map(str::to_owned).to_vec();
+    let request = EmbedRequest {
+        texts,
+        dimensions: Some(8),
+        ..EmbedRequest::default()
+    };
+    let vectors = embedding
+        .embed(request)
+        .await
+        .unwrap()
+        .into_inner()
+        .embeddings;
+    assert_eq!(
+        vectors.iter().map(|it| it.values.len()).collect::<Vec<_>>(),
+        [8, 8]
+    );
+    let mut tokenization = TokenizationServiceClient::new(channel);
+    let request = TokenizeRequest {
+        text: "Hello world".to_owned(),
+        ..TokenizeRequest::default()
+    };
+    let tokens = tokenization.tokenize(request).await.unwrap().into_inner();
+    let request = DetokenizeRequest {
+        token_ids: tokens.token_ids,
+        ..DetokenizeRequest::default()
+    };
+    let text = tokenization
+        .detokenize(request)
+        .await
+        .unwrap()
+        .into_inner()
+        .text;
+    assert_eq!(text, "Hello world");
 }

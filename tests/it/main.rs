@@ -1,6 +1,7 @@
 //! Tests over real sockets: the adapter before a scripted upstream, called through the generated client.
 //!
 //! - `architecture`: the modules of `src/` depend on each other in one direction.
+//! - `ask`: the client for the terminal.
 //! - `demo`: the simulated vLLM answers through the adapter.
 //! - `documentation`: what the documents list is what there is.
 //! - `classification`, `embedding`, `models`, `ranking`, `tokenization`, `transcription`: the services beside generation, each whole.
@@ -51,6 +52,7 @@
 )]
 
 mod architecture;
+mod ask;
 mod caller_faults;
 mod classification;
 mod demo;

@@ -18,7 +18,7 @@ use tonic::{
 use vllm_grpc_adapter::proto::generation_service_client::GenerationServiceClient;
 
 use crate::support::{
-    process::{Builder, Process},
+    process::{Builder, Process, binary},
     reply::Reply,
     requests::prompt,
     soon,
@@ -330,5 +330,40 @@ async fn flags_of_tls_that_contradict_each_other_are_refused() {
             !output.status.success() && told.contains(fault),
             "{flags:?}: {told}"
         );
+    }
+}
+
+#[tokio::test]
+async fn ask_shows_its_certificate_and_checks_the_adapters() {
+    let (ours, foreign) = (Authority::new(), Authority::new());
+    let files = Files::of("ask");
+    let vllm = Vllm::replying(Reply::stream()
+            .event(r#"{"id":"c","choices":[{"index":0,"delta":{"content":"Yes."},"finish_reason":"stop"}]}"#)
+            .done()).await;
+    let ca = files.write("ca.pem", &ours.0.pem());
+    let serving = files.serving(&vllm, &ours.certify("localhost"));
+    let process = serving.flag("--tls-client-ca", &ca).start().await;
+    let client = ours.certify("client.example");
+    let (cert, key) = (
+        files.write("client.pem", &client.cert),
+        files.write("client-key.pem", &client.key),
+    );
+    let other = files.write("foreign.pem", &foreign.0.pem());
+    let address = format!("localhost:{}", process.address.port());
+    for (flags, code) in [
+        (&["--ca", &ca, "--cert", &cert, "--key", &key][..], 0),
+        (&["--ca", &ca], 69),
+        (&["--ca", &other, "--cert", &cert, "--key", &key], 69),
+        (&[], 69),
+        (&["--cert", &cert, "--key", &key], 64),
+    ] {
+        let mut command = binary();
+        command
+            .args(["ask", "--address", &address])
+            .args(flags)
+            .arg("x");
+        let output = tokio::task::spawn_blocking(move || command.output().unwrap());
+        let output = output.await.unwrap();
+        assert_eq!(output.status.code(), Some(code), "{flags:?} {output:?}");
     }
 }

@@ -2,25 +2,25 @@
 
 use serde_json::Value;
 
-use super::request::Request;
+use crate::request::Request;
 
 /// One choice: its tokens, and how it ends.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(crate) struct Answer {
     /// Never empty. They are repeated where `n_tokens` is more, and cut where it is less.
     tokens: Vec<Part>,
-    pub(super) n_tokens: usize,
-    pub(super) finish_reason: &'static str,
+    pub(crate) n_tokens: usize,
+    pub(crate) finish_reason: &'static str,
     /// The stop text that ended it.
-    pub(super) stop_reason: Option<String>,
+    pub(crate) stop_reason: Option<String>,
 }
 
 /// A part of a message: before it is split into tokens, or a token.
-pub(super) type Part = (Kind, String);
+pub(crate) type Part = (Kind, String);
 
 /// Where in the message a part belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     /// Nowhere, such as the end of the turn.
     Hidden,
     Reasoning,
@@ -34,7 +34,7 @@ pub(super) enum Kind {
 // === impl Answer ===
 
 impl Answer {
-    pub(super) fn new(message: Vec<Part>, request: &Request, max_tokens: usize) -> Self {
+    pub(crate) fn new(message: Vec<Part>, request: &Request, max_tokens: usize) -> Self {
         let is_call = message.iter().any(|(kind, _)| *kind == Kind::Call(0));
         let mut stop_reason = None;
         let mut tokens = Vec::new();
@@ -68,12 +68,12 @@ impl Answer {
     }
 
     /// Ends it after the first token, as an engine that is shut down does.
-    pub(super) fn abort(&mut self) {
+    pub(crate) fn abort(&mut self) {
         (self.n_tokens, self.finish_reason) = (1, "abort");
     }
 
     /// The `n`th token, from 0; `None` after the last.
-    pub(super) fn token(&self, n: usize) -> Option<&Part> {
+    pub(crate) fn token(&self, n: usize) -> Option<&Part> {
         let token = || self.tokens.get(n.checked_rem(self.tokens.len())?);
         (n < self.n_tokens).then(token)?
     }
@@ -90,7 +90,7 @@ fn cut_at_stop(text: &mut String, stop: &Value) -> Option<String> {
 }
 
 /// The tokens of a text: runs of letters and digits with the space before, and single other characters.
-fn split(text: &str) -> Vec<String> {
+pub(crate) fn split(text: &str) -> Vec<String> {
     let mut tokens: Vec<String> = Vec::new();
     let mut may_join = false;
     for character in text.chars() {

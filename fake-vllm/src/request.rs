@@ -3,46 +3,51 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::error::Error;
+use crate::error::Error;
 
 /// The members that the simulated vLLM acts on; all others are ignored.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Request {
+pub(crate) struct Request {
     model: Option<String>,
     /// The turns of a chat, oldest first; empty for a completion.
-    pub(super) messages: Vec<Value>,
+    pub(crate) messages: Vec<Value>,
     /// Of a completion: a text, or token ids.
     prompt: Value,
-    pub(super) stream: bool,
-    pub(super) stream_options: Value,
+    pub(crate) stream: bool,
+    pub(crate) stream_options: Value,
     max_tokens: Option<usize>,
     max_completion_tokens: Option<usize>,
-    pub(super) n: Option<usize>,
+    pub(crate) n: Option<usize>,
     temperature: Option<f64>,
-    pub(super) stop: Value,
-    pub(super) ignore_eos: bool,
-    pub(super) tools: Vec<Value>,
-    pub(super) tool_choice: Value,
-    pub(super) parallel_tool_calls: Option<bool>,
-    pub(super) chat_template_kwargs: Value,
-    pub(super) include_reasoning: Option<bool>,
-    pub(super) response_format: Value,
-    pub(super) structured_outputs: Value,
+    pub(crate) stop: Value,
+    pub(crate) ignore_eos: bool,
+    pub(crate) tools: Vec<Value>,
+    pub(crate) tool_choice: Value,
+    pub(crate) parallel_tool_calls: Option<bool>,
+    pub(crate) chat_template_kwargs: Value,
+    pub(crate) include_reasoning: Option<bool>,
+    pub(crate) response_format: Value,
+    pub(crate) structured_outputs: Value,
 }
 
 // === impl Request ===
 
 impl Request {
     /// The text to answer: the newest turn of the user, or the prompt of a completion.
-    pub(super) fn question(&self) -> String {
-        let mut newest_first = self.messages.iter().rev();
-        let turn = newest_first.find(|turn| turn["role"] == "user");
+    pub(crate) fn question(&self) -> String {
+        let turn = self.newest_turn();
         turn.map_or_else(|| text(&self.prompt), |turn| text(&turn["content"]))
     }
 
+    /// The newest turn of the user.
+    pub(crate) fn newest_turn(&self) -> Option<&Value> {
+        let mut newest_first = self.messages.iter().rev();
+        newest_first.find(|turn| turn["role"] == "user")
+    }
+
     /// A token is four bytes.
-    pub(super) fn n_prompt_tokens(&self) -> usize {
+    pub(crate) fn n_prompt_tokens(&self) -> usize {
         let turns = self
             .messages
             .iter()
@@ -51,7 +56,7 @@ impl Request {
     }
 
     /// Checks it, and returns the tokens that each choice may have.
-    pub(super) fn max_tokens(&self, model: &str, max_model_len: usize) -> Result<usize, Error> {
+    pub(crate) fn max_tokens(&self, model: &str, max_model_len: usize) -> Result<usize, Error> {
         let n_prompt_tokens = self.n_prompt_tokens();
         let room = max_model_len.saturating_sub(n_prompt_tokens);
         let wanted = self.max_completion_tokens.or(self.max_tokens);
@@ -84,7 +89,7 @@ impl Request {
 }
 
 /// The text of a content; text parts are joined by line ends, as vLLM does.
-pub(super) fn text(content: &Value) -> String {
+pub(crate) fn text(content: &Value) -> String {
     let parts = content.as_array().into_iter().flatten();
     let parts = parts.filter_map(|part| part.get("text")?.as_str());
     let texts: Vec<&str> = content.as_str().into_iter().chain(parts).collect();

@@ -2,18 +2,35 @@
 
 use serde_json::{Value, json};
 
-use super::{
+use crate::{
     answer::{Kind, Part},
+    picture,
     request::{Request, text},
     schema,
 };
 
 const GREETING: &str = "Hello! How can I help you today?";
 
-const OTHERWISE: &str = "I am a simulated vLLM and recite a script. Start the adapter with --upstream to ask a real model.";
+const OTHERWISE: &str = "I am a simulated vLLM: no model runs here, and I recite a script. All around the words is real: the stream, the tokens, the limits, the errors. Ask me to write a haiku, to think about 17 + 25, to count to 30, what gRPC is good for, or to fail with 503. Start the adapter with --upstream to ask a model.";
+
+/// Answers to questions that have the word, in lower case.
+const TOPICS: [(&str, &str); 3] = [
+    (
+        "haiku",
+        "Tokens, one by one,\ncross the wire as they are made.\nThe last one says: done.",
+    ),
+    (
+        "grpc",
+        "gRPC gives a stream of tokens what it needs:\n\n- types that a compiler checks,\n- deadlines and cancellation that reach the engine,\n- flow control, so that a slow reader slows the stream and loses nothing,\n- an end that says whether all has come.",
+    ),
+    (
+        "vllm",
+        "vLLM serves large language models fast: it batches the requests that run, step by step, and keeps their attention in pages. The adapter stands before it, and gives its HTTP API as typed, streamed messages.",
+    ),
+];
 
 /// The message that answers a request, in each of its choices.
-pub(super) fn message(request: &Request) -> Vec<Part> {
+pub(crate) fn message(request: &Request) -> Vec<Part> {
     let question = request.question();
     if let Some(turn) = request
         .messages
@@ -32,7 +49,10 @@ pub(super) fn message(request: &Request) -> Vec<Part> {
     }
     let schema = request.response_format.pointer("/json_schema/schema");
     if let Some(schema) = schema.or_else(|| outputs.get("json")) {
-        return content(schema::example(schema).to_string());
+        return content(schema::example(schema, None).to_string());
+    }
+    if let Some(told) = request.newest_turn().and_then(picture::description) {
+        return content(told);
     }
     let mut words = words(&question);
     match words.next().unwrap_or_default() {
@@ -44,8 +64,15 @@ pub(super) fn message(request: &Request) -> Vec<Part> {
         }
         "Repeat" => content(format!(" {}", words.next().unwrap_or_default())),
         "Hello" | "Hi" | "Say" | "Fail" => content(GREETING),
-        _ => content(OTHERWISE),
+        _ => content(on_topic(&question)),
     }
+}
+
+fn on_topic(question: &str) -> &'static str {
+    let question = question.to_lowercase();
+    let has = |topic: &str| words(&question).any(|word| word == topic);
+    let found = TOPICS.iter().find(|(topic, _answer)| has(topic));
+    found.map_or(OTHERWISE, |(_topic, answer)| answer)
 }
 
 fn content(text: impl Into<String>) -> Vec<Part> {
@@ -54,8 +81,13 @@ fn content(text: impl Into<String>) -> Vec<Part> {
 
 /// The sum of the numbers, thought over unless that is switched off.
 fn thought(request: &Request, question: &str) -> Vec<Part> {
-    let sum = numbers(question).fold(0, usize::saturating_add);
-    let answer = content(format!("The answer is {sum}."));
+    let numbers: Vec<_> = numbers(question).collect();
+    let mut sums: Vec<usize> = Vec::new();
+    for number in &numbers {
+        sums.push(sums.last().unwrap_or(&0).saturating_add(*number));
+    }
+    let sum = sums.last().unwrap_or(&0);
+    let answer = content(format!("{} = {sum}", list(&numbers, " + ")));
     if request.chat_template_kwargs.get("enable_thinking") == Some(&json!(false)) {
         return answer;
     }
@@ -63,8 +95,17 @@ fn thought(request: &Request, question: &str) -> Vec<Part> {
         Some(false) => Kind::Hidden,
         Some(true) | None => Kind::Reasoning,
     };
-    let thought = (kind, format!("Together they make {sum}."));
-    [thought].into_iter().chain(answer).collect()
+    let thought = format!(
+        "The numbers are {}. Added one after the other, they make {}. No number is left, so {sum} is the sum.",
+        list(&numbers, " and "),
+        list(&sums, ", then "),
+    );
+    [(kind, thought)].into_iter().chain(answer).collect()
+}
+
+fn list(numbers: &[usize], separator: &str) -> String {
+    let numbers: Vec<_> = numbers.iter().map(usize::to_string).collect();
+    numbers.join(separator)
 }
 
 fn numbers(text: &str) -> impl Iterator<Item = usize> {
@@ -105,13 +146,11 @@ fn calls(request: &Request, question: &str) -> Vec<Part> {
 
 /// Arguments that fit the tool's schema, with the name as each free text.
 fn arguments(tool: &Value, name: &str) -> String {
-    let mut arguments = schema::example(&tool["parameters"]);
-    let Some(members) = arguments.as_object_mut() else {
-        return "{}".to_owned();
-    };
-    let free = members.values_mut().filter(|value| **value == schema::TEXT);
-    free.for_each(|value| *value = json!(name));
-    arguments.to_string()
+    let arguments = schema::example(&tool["parameters"], Some(name));
+    match arguments.is_object() {
+        true => arguments.to_string(),
+        false => "{}".to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -136,13 +175,14 @@ mod tests {
             (
                 "Think about 2+2.",
                 json!({}),
-                "Together they make 4.The answer is 4.",
+                "The numbers are 2 and 2. Added one after the other, they make 2, then 4. No number is left, so 4 is the sum.2 + 2 = 4",
             ),
             (
                 "Think about 2+2.",
                 json!({"chat_template_kwargs": {"enable_thinking": false}}),
-                "The answer is 4.",
+                "2 + 2 = 4",
             ),
+            ("Write a haiku!", json!({}), TOPICS[0].1),
             (
                 "Yes or no?",
                 json!({"structured_outputs": {"choice": ["yes", "no"]}}),
@@ -151,7 +191,7 @@ mod tests {
             (
                 "A city.",
                 json!({"response_format": schema}),
-                r#"{"city":"Ada"}"#,
+                r#"{"city":"London"}"#,
             ),
             ("Repeat more.", json!({}), " more"),
         ] {

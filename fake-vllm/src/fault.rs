@@ -5,11 +5,11 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use super::error::Error;
+use crate::error::Error;
 
 /// How a request fails.
 #[derive(Debug, PartialEq)]
-pub(super) enum Fault {
+pub(crate) enum Fault {
     Refused(Error),
     /// After the first token.
     Aborted,
@@ -18,13 +18,13 @@ pub(super) enum Fault {
 
 /// The prompts that have failed and shall be answered yet, once for each failure.
 #[derive(Debug, Default)]
-pub(super) struct Failed(Mutex<Vec<String>>);
+pub(crate) struct Failed(Mutex<Vec<String>>);
 
 // === impl Failed ===
 
 impl Failed {
     /// How this prompt shall fail now; `None` where it shall be answered.
-    pub(super) fn next(&self, prompt: &str) -> Option<Fault> {
+    pub(crate) fn next(&self, prompt: &str) -> Option<Fault> {
         if prompt == "Wait." {
             return Some(Fault::Silent);
         }

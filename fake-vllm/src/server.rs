@@ -21,14 +21,17 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::TokioIo;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 use tokio::{net::TcpStream, task::yield_now, time};
 
-use super::{
+use crate::{
     answer::Answer,
+    embedding,
     error::Error,
     fault::{Failed, Fault},
-    request::Request,
-    script,
+    request::{Request, text},
+    script, tokenizer,
     wire::Wire,
 };
 
@@ -37,6 +40,21 @@ pub const MODEL: &str = "demo";
 
 /// What hyper holds of a body whose caller reads slowly, in bytes: the least that it takes.
 const MAX_BUFFER: usize = 8192;
+
+/// Answers a request as JSON.
+type Answering = fn(&Value, &Settings) -> Result<Value, Error>;
+
+/// The routes of generation, which take POST alone, as those below.
+const GENERATION: [&str; 2] = ["/v1/chat/completions", "/v1/completions"];
+
+/// The routes beside generation.
+const ROUTES: [(&str, Answering); 5] = [
+    ("/v1/embeddings", embedding::embed),
+    ("/score", embedding::score),
+    ("/rerank", embedding::rerank),
+    ("/tokenize", tokenizer::tokenize),
+    ("/detokenize", tokenizer::detokenize),
+];
 
 type Body = UnsyncBoxBody<Bytes, Infallible>;
 
@@ -55,7 +73,7 @@ pub struct Settings {
 
 /// What all connections share.
 #[derive(Debug)]
-pub(super) struct Server {
+pub(crate) struct Server {
     settings: Arc<Settings>,
     failed: Failed,
     /// Each generation that runs holds a clone.
@@ -77,7 +95,7 @@ impl Default for Settings {
 // === impl Server ===
 
 impl Server {
-    pub(super) fn new(settings: Settings) -> Self {
+    pub(crate) fn new(settings: Settings) -> Self {
         Self {
             settings: Arc::new(settings),
             failed: Failed::default(),
@@ -86,7 +104,7 @@ impl Server {
     }
 
     /// Answers the requests of one connection until it closes.
-    pub(super) async fn serve(self: Arc<Self>, stream: TcpStream) {
+    pub(crate) async fn serve(self: Arc<Self>, stream: TcpStream) {
         // Without it, the system holds an event back until the one before is acknowledged.
         let _ = stream.set_nodelay(true);
         let answer = |request| async { Ok::<_, Infallible>(self.answer(request).await) };
@@ -116,22 +134,43 @@ impl Server {
                 let n_running = Arc::strong_count(&self.running) - 1;
                 whole(200, format!(r#"{{"server_load":{n_running}}}"#))
             }
-            (&Method::POST, "/v1/chat/completions" | "/v1/completions") => {
+            (&Method::POST, path) if GENERATION.contains(&path) => {
                 let response = self.generate(request).await;
                 response.unwrap_or_else(|error| whole(error.status, error.body))
             }
-            _ => whole(404, r#"{"detail":"Not Found"}"#.to_owned()),
+            (method, path) => match ROUTES.iter().find(|route| route.0 == path) {
+                Some(&(_path, answer)) if method == Method::POST => {
+                    let answered = self.tell(request, answer).await;
+                    answered.unwrap_or_else(|error| whole(error.status, error.body))
+                }
+                None if !GENERATION.contains(&path) => {
+                    whole(404, r#"{"detail":"Not Found"}"#.to_owned())
+                }
+                Some(_) | None => whole(405, r#"{"detail":"Method Not Allowed"}"#.to_owned()),
+            },
         }
+    }
+
+    /// Answers at once and whole.
+    async fn tell(
+        &self,
+        request: hyper::Request<Incoming>,
+        answer: Answering,
+    ) -> Result<Response<Body>, Error> {
+        let request: Value = read(request.into_body()).await?;
+        let (asked, model) = (&request["model"], &self.settings.model);
+        if asked.as_str().is_some_and(|asked| asked != model) {
+            let message = format!("The model `{}` does not exist.", text(asked));
+            return Err(Error::new(404, message, Some("model")));
+        }
+        Ok(whole(200, answer(&request, &self.settings)?.to_string()))
     }
 
     async fn generate(&self, request: hyper::Request<Incoming>) -> Result<Response<Body>, Error> {
         let running = Arc::clone(&self.running);
         let settings = Arc::clone(&self.settings);
         let (head, body) = request.into_parts();
-        let malformed = |error: &dyn ToString| Error::new(400, error.to_string(), None);
-        let body = body.collect().await.map_err(|error| malformed(&error))?;
-        let request: Request =
-            serde_json::from_slice(&body.to_bytes()).map_err(|error| malformed(&error))?;
+        let request: Request = read(body).await?;
         let max_tokens = request.max_tokens(&settings.model, settings.max_model_len)?;
         let mut answer = Answer::new(script::message(&request), &request, max_tokens);
         match self.failed.next(&request.question()) {
@@ -167,6 +206,13 @@ impl Server {
         time::sleep(settings.write_interval.saturating_mul(n_pauses)).await;
         Ok(whole(200, wire.body()))
     }
+}
+
+/// A JSON body.
+async fn read<T: DeserializeOwned>(body: Incoming) -> Result<T, Error> {
+    let malformed = |error: &dyn ToString| Error::new(400, error.to_string(), None);
+    let body = body.collect().await.map_err(|error| malformed(&error))?;
+    serde_json::from_slice(&body.to_bytes()).map_err(|error| malformed(&error))
 }
 
 /// A stream's events, each a frame; where the stream pauses, hyper writes.

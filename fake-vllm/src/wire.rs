@@ -2,28 +2,28 @@
 
 use serde_json::{Value, json};
 
-use super::answer::{Answer, Kind, Part};
+use crate::answer::{Answer, Kind, Part};
 
 const FINGERPRINT: &str = r#""system_fingerprint":"vllm-0.32.0-00000000""#;
 
 /// The answer to a request, whole or as chunks.
-pub(super) struct Wire {
-    pub(super) object: &'static str,
-    pub(super) id: String,
+pub(crate) struct Wire {
+    pub(crate) object: &'static str,
+    pub(crate) id: String,
     /// Seconds since the epoch.
-    pub(super) created: u64,
-    pub(super) model: String,
-    pub(super) n_prompt_tokens: usize,
-    pub(super) answer: Answer,
+    pub(crate) created: u64,
+    pub(crate) model: String,
+    pub(crate) n_prompt_tokens: usize,
+    pub(crate) answer: Answer,
     /// Choices, which are all the same.
-    pub(super) n: usize,
+    pub(crate) n: usize,
 }
 
 // === impl Wire ===
 
 impl Wire {
     /// The whole answer.
-    pub(super) fn body(&self) -> String {
+    pub(crate) fn body(&self) -> String {
         let answer = &self.answer;
         let tokens = (0..answer.n_tokens).filter_map(|n| answer.token(n));
         let mut message = self.message(tokens);
@@ -38,14 +38,14 @@ impl Wire {
     }
 
     /// The chunk that opens a choice; a completion has none.
-    pub(super) fn role_chunk(&self, index: usize) -> Option<String> {
+    pub(crate) fn role_chunk(&self, index: usize) -> Option<String> {
         let delta = json!({"role": "assistant", "content": ""});
         let choice = self.choice(index, "delta", &delta, None);
         self.is_chat().then(|| self.envelope(&choice, ""))
     }
 
     /// The chunk of the `n`th token of a choice; `None` where it shows nothing.
-    pub(super) fn token_chunk(&self, index: usize, n: usize) -> Option<String> {
+    pub(crate) fn token_chunk(&self, index: usize, n: usize) -> Option<String> {
         let token = self.answer.token(n)?;
         let last = Some(&self.answer).filter(|answer| n + 1 == answer.n_tokens);
         let choice = self.choice(index, "delta", &self.message([token]), last);
@@ -54,7 +54,7 @@ impl Wire {
     }
 
     /// The chunk without choices that ends a stream whose caller asked for the usage.
-    pub(super) fn usage_chunk(&self) -> String {
+    pub(crate) fn usage_chunk(&self) -> String {
         self.envelope("", &format!(",{},{FINGERPRINT}", self.usage()))
     }
 

@@ -4,14 +4,14 @@ use serde_json::json;
 
 /// A refusal: its HTTP status, and its body.
 #[derive(Debug, PartialEq)]
-pub(super) struct Error {
-    pub(super) status: u16,
-    pub(super) body: String,
+pub(crate) struct Error {
+    pub(crate) status: u16,
+    pub(crate) body: String,
 }
 
 impl Error {
     /// `param` is the request's field that is wrong.
-    pub(super) fn new(status: u16, message: impl ToString, param: Option<&str>) -> Self {
+    pub(crate) fn new(status: u16, message: impl ToString, param: Option<&str>) -> Self {
         let (message, param) = (json!(message.to_string()), json!(param));
         let kind = match status {
             404 => "NotFoundError",
