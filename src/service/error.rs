@@ -61,7 +61,10 @@ impl Error {
             // What is wrong may repeat the caller's words.
             cause = format!("wrong fields: {}", invalid.fields());
         }
-        if report.reason == "UPSTREAM_MISROUTED" {
+        // The router of a model that cannot do it answers as one at another path does.
+        let is_lost =
+            matches!(self, Self::Upstream(_)) && report.reason == refusal::UNIMPLEMENTED.1;
+        if is_lost || report.reason == "UPSTREAM_MISROUTED" {
             cause.push_str("; is `/v1` missing at the end of --upstream?");
         }
         report.into_status(call, Some(cause))
