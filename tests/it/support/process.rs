@@ -239,7 +239,8 @@ async fn read(output: impl AsyncRead + Unpin, reader: Arc<Mutex<()>>, log: watch
 
 /// The address of the line that says where gRPC is served.
 fn address(log: &str) -> Option<SocketAddr> {
-    let line = log.lines().find(|line| line.contains("serving gRPC"))?;
+    let says = |line: &&str| line.contains("serving gRPC") && !line.contains("serving gRPC-Web");
+    let line = log.lines().find(says)?;
     let start = line.find("127.0.0.1:")?;
     let address = line[start..].split(|c: char| !c.is_ascii_digit() && !".:".contains(c));
     address.into_iter().next()?.parse().ok()
