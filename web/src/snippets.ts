@@ -37,7 +37,7 @@ function go(json: string): string {
   const credentials = isSecure ? "credentials.NewTLS(nil)" : "insecure.NewCredentials()";
   const imports = [
     "context", "fmt", "io", "log", hasKey() && "os", "",
-    'vllm "github.com/vllm-grpc-adapter/vllm-grpc-adapter/gen/go/vllm_adapter/v1"',
+    'vllm "github.com/vllm-grpc-adapter/vllm-grpc-adapter/clients/go/vllm_adapter/v1"',
     "google.golang.org/grpc",
     isSecure ? "google.golang.org/grpc/credentials" : "google.golang.org/grpc/credentials/insecure",
     hasKey() && "google.golang.org/grpc/metadata",
