@@ -11,6 +11,7 @@ import (
 
 	adapter "github.com/vllm-grpc-adapter/vllm-grpc-adapter/clients/go"
 	v1 "github.com/vllm-grpc-adapter/vllm-grpc-adapter/clients/go/vllm_adapter/v1"
+	"google.golang.org/protobuf/proto"
 )
 
 const parameters = `{"type":"object","properties":{"city":{"type":"string"}},"required":["city"]}`
@@ -23,7 +24,7 @@ func main() {
 	defer client.Close()
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
-	tools := []*v1.Tool{{Name: "get_weather", Description: "The weather in a city.", ParametersJson: parameters}}
+	tools := []*v1.Tool{{Name: "get_weather", Description: proto.String("The weather in a city."), ParametersJson: parameters}}
 	turns := []*v1.ChatMessage{{Role: v1.Role_ROLE_USER, Content: "Weather in Paris?"}}
 	response, err := adapter.Collect(client.StreamGenerate(ctx, &v1.GenerateRequest{Messages: turns, Tools: tools}))
 	if err != nil {
