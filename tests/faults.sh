@@ -34,7 +34,7 @@ while [ "$run" -le "$repeat" ]; do
     begun=$(date +%s)
     # The parts that need a paused clock or the code's own types.
     cargo test --locked --quiet --lib -- \
-        server:: proto:: service::deadline service::error sse:: upstream:: translate::tool_calls
+        server:: proto:: service::deadline service::error sse:: upstream:: generation::tool_calls
     # Two at once, so that bounds of time hold on two cores.
     cargo test --locked --quiet --test it -- --include-ignored --test-threads 2 \
         caller_faults slow_callers killed_processes upstream_ network_faults process_faults hostile_ recordings \
