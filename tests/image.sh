@@ -33,6 +33,7 @@ sed -n 's/^!//p' .dockerignore | tar --create --files-from=- | tar --extract --d
 TOOLCHAIN=$(rustc --print sysroot)
 CARGO="${CARGO_HOME:-$HOME/.cargo}"
 export BUILD TOOLCHAIN CARGO
+# shellcheck disable=SC2016 # The inner shell expands.
 unshare --mount bash -euc '
   mount --bind "$TOOLCHAIN" "$BUILD/usr/local/rustup"
   mount --bind "$CARGO" "$BUILD/usr/local/cargo"
