@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 use vllm_grpc_adapter::proto::{
     AnyJsonObject, ChatMessage, CompletionInput, ContentPart, GenerateRequest, Media, Role,
-    StructuredOutput, TextChoices, Tool, ToolChoice, ToolMode, content_part, media,
+    StructuredOutput, TextChoices, TokenIds, Tool, ToolChoice, ToolMode, content_part, media,
     structured_output::Constraint, tool_choice::Choice,
 };
 
@@ -112,14 +112,28 @@ fn part(part: &Value) -> Option<ContentPart> {
         }),
         _ => return None,
     };
-    Some(ContentPart { part: Some(part) })
+    Some(ContentPart {
+        part: Some(part),
+        ..ContentPart::default()
+    })
 }
 
-/// One prompt, as text or as token ids; the contract has one prompt a call.
+/// A prompt, as text or as token ids, or a list of these.
 fn completion(prompt: &Value) -> Option<CompletionInput> {
     Some(match prompt {
         Value::String(text) => CompletionInput {
             text: text.clone(),
+            ..CompletionInput::default()
+        },
+        list if list.get(0)?.is_string() => CompletionInput {
+            texts: all(list, text)?,
+            ..CompletionInput::default()
+        },
+        list if list.get(0)?.is_array() => CompletionInput {
+            token_inputs: all(list, |ids| {
+                let ids = all(ids, integer)?;
+                Some(TokenIds { ids })
+            })?,
             ..CompletionInput::default()
         },
         ids => CompletionInput {
@@ -135,7 +149,7 @@ fn tool(tool: &Value) -> Option<Tool> {
         name: text(function.get("name")?)?,
         description: Some(text(function.get("description")?)?),
         parameters_json: function.get("parameters")?.to_string(),
-        strict: None,
+        ..Tool::default()
     })
 }
 
