@@ -1,14 +1,17 @@
 //! Requests with many fields set, their bodies, and that vLLM knows each name in these.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::LazyLock};
 
 use prost::{Message as _, encoding::WireType};
 use prost_types::field_descriptor_proto::{Label, Type};
 
 use super::*;
 
-/// `Schema.property` for what `/v1/chat/completions` and `/v1/completions` take, from a running vLLM.
-const OPENAPI: &str = include_str!("../openapi-vllm-0.32.0.txt");
+/// The properties of each schema, by vLLM's own document.
+static OPENAPI: LazyLock<Value> = LazyLock::new(|| {
+    let document = include_str!("../../../../../tests/vllm/openapi-0.32.0.json");
+    serde_json::from_str(document).unwrap()
+});
 
 /// A chat from `messages`, with every field of its own shape; [`a_scalar_goes_out_by_its_name`] has the others.
 #[expect(clippy::too_many_lines, reason = "each field, once")]
@@ -470,11 +473,11 @@ fn known_message(message: &Value) {
 /// Checks that each name of an object is a property of one of the schemas.
 #[track_caller]
 fn known(object: &Value, schemas: &[&str]) {
-    let properties: BTreeSet<&str> = OPENAPI
-        .lines()
-        .filter_map(|line| line.split_once('.'))
-        .filter_map(|(schema, property)| schemas.contains(&schema).then_some(property))
-        .collect();
+    let properties = schemas.iter().flat_map(|schema| {
+        let properties = OPENAPI["schemas"][*schema].as_array().unwrap();
+        properties.iter().filter_map(Value::as_str)
+    });
+    let properties: BTreeSet<&str> = properties.collect();
     for name in object.as_object().unwrap().keys() {
         assert!(properties.contains(name.as_str()), "{name} of {schemas:?}");
     }
