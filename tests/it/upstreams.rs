@@ -219,6 +219,35 @@ async fn a_caller_may_choose_an_allowed_origin_with_a_key_of_its_own() {
 }
 
 #[tokio::test]
+async fn a_redirect_of_an_upstream_that_a_caller_chose_leads_nowhere() {
+    let hidden = replica("hidden").await;
+    for status in [301, 302, 303, 307, 308] {
+        let target = hidden.base_url().join("/v1/chat/completions").unwrap();
+        let redirect = Reply::json(status, "{}").header("location", target.as_str());
+        let foreign = Vllm::replying(redirect).await;
+        let (own, url) = (replica("own").await, foreign.base_url());
+        let list = vec![named("own", vec![own.base_url()])];
+        let adapter = allowing(list, &[&url]).start().await;
+        let asked = with(ask("x"), "adapter-upstream-url", url.as_str());
+        let asked = with(asked, "adapter-upstream-key", "caller-key");
+        let failed = generate(&mut adapter.client(), asked).await.unwrap_err();
+        assert_eq!(failed.code(), Code::Internal, "{failed:?}");
+        let list = Request::new(ListModelsRequest {});
+        let mut client = ModelServiceClient::with_interceptor(
+            adapter.channel(),
+            move |mut request: Request<()>| {
+                let url = url.as_str().parse().unwrap();
+                request.metadata_mut().insert("adapter-upstream-url", url);
+                Ok(request)
+            },
+        );
+        let failed = client.list_models(list).await.unwrap_err();
+        assert_eq!(failed.code(), Code::Internal, "{failed:?}");
+    }
+    assert_eq!(hidden.n_connections(), 0);
+}
+
+#[tokio::test]
 async fn equal_replicas_share_the_calls_and_a_session_keeps_its_own() {
     let replicas = [replica("m").await, replica("m").await, replica("m").await];
     let urls = replicas.iter().map(Vllm::base_url).collect();
@@ -325,7 +354,7 @@ fn attempts(answer: &tonic::Response<GenerateResponse>) -> u32 {
     value.to_str().unwrap().parse().unwrap()
 }
 
-fn address(url: &Url) -> std::net::SocketAddr {
+pub(crate) fn address(url: &Url) -> std::net::SocketAddr {
     url.socket_addrs(|| None).unwrap()[0]
 }
 

@@ -1,8 +1,14 @@
 //! Replicas in trouble: silent, down, full of work, resting, and back.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, task::JoinSet};
 use tonic::Code;
 use tonic_types::StatusExt as _;
 use url::Url;
@@ -16,7 +22,9 @@ use crate::{
         vllm::{Vllm, closed_port},
         wire,
     },
-    upstreams::{PROBE, answer, ask, before, generate, n_generations, named, replica, with},
+    upstreams::{
+        PROBE, address, answer, ask, before, generate, n_generations, named, replica, with,
+    },
 };
 
 /// Its connections are opened, and nothing is ever answered.
@@ -28,9 +36,8 @@ async fn silent() -> (TcpListener, Url) {
 
 /// The first generations get this reply, and the later ones an answer.
 async fn replica_after(n_bad: usize, bad: Reply) -> Vllm {
-    let n_left = std::sync::atomic::AtomicUsize::new(n_bad);
+    let n_left = AtomicUsize::new(n_bad);
     Vllm::choosing(move |request| {
-        use std::sync::atomic::Ordering::Relaxed;
         let is_bad = request.path.ends_with("/completions")
             && n_left
                 .fetch_update(Relaxed, Relaxed, |n| n.checked_sub(1))
@@ -232,4 +239,38 @@ async fn a_model_is_found_beside_upstreams_that_cannot_be_asked() {
         .into_inner();
     let models: Vec<_> = listed.models.iter().map(|it| &*it.id).collect();
     assert_eq!(models, ["m"]);
+}
+
+#[tokio::test]
+async fn of_a_replica_that_comes_and_goes_only_what_it_received_is_lost() {
+    let steady = replica("m").await;
+    let comes_and_goes = closed_port().await;
+    let urls = vec![comes_and_goes.clone(), steady.base_url()];
+    let adapter = before(vec![named("u", urls)])
+        .with(|config| config.upstream.probe_interval = Some(PROBE))
+        .start()
+        .await;
+    let is_over = Arc::new(AtomicBool::new(false));
+    let mut callers = JoinSet::new();
+    for _ in 0..8 {
+        let (mut client, is_over) = (adapter.client(), Arc::clone(&is_over));
+        callers.spawn(async move {
+            let mut lost = Vec::new();
+            while !is_over.load(Relaxed) {
+                lost.extend(generate(&mut client, ask("m")).await.err());
+            }
+            lost
+        });
+    }
+    for _ in 0..20 {
+        let there = Vllm::listening(address(&comes_and_goes), |it| answer("m", &it.path)).await;
+        there.request(10).await;
+    }
+    is_over.store(true, Relaxed);
+    let lost = callers.join_all().await.into_iter().flatten();
+    for status in lost {
+        let reason = status.get_details_error_info().unwrap().reason;
+        let was_received = ["UPSTREAM_RESET", "UPSTREAM_STREAM_TRUNCATED"].contains(&&*reason);
+        assert!(was_received, "{status:?}");
+    }
 }
