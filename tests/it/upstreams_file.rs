@@ -10,13 +10,16 @@ use tonic::Code;
 use url::Url;
 use vllm_grpc_adapter::proto::GenerateRequest;
 
-use crate::support::{
-    process::{Process, binary},
-    reply::Reply,
-    signal::Signal,
-    soon,
-    vllm::{Vllm, closed_port},
-    wire,
+use crate::{
+    support::{
+        process::{Process, binary},
+        reply::Reply,
+        signal::Signal,
+        soon,
+        vllm::{Vllm, closed_port},
+        wire,
+    },
+    upstreams::replica,
 };
 
 /// A file of its own, which is removed with it.
@@ -259,4 +262,57 @@ async fn a_reload_keeps_what_is_as_before_and_says_what_it_took() {
     }
     assert_eq!(code(&process, "m").await, Code::Ok);
     assert_eq!(code(&process, "o").await, Code::Ok);
+}
+
+#[tokio::test]
+async fn check_says_what_an_upstream_is_or_the_likely_mistake() {
+    let good = replica("m").await;
+    let wrong_key = Vllm::replying(Reply::json(401, r#"{"error":"Unauthorized"}"#)).await;
+    let mut no_v1 = good.base_url();
+    no_v1.set_path("/");
+    for (url, line) in [
+        (good.base_url(), "1 of 1 replicas, vLLM 0.32.0, models m"),
+        (wrong_key.base_url(), "it refuses the key; set api_key"),
+        (no_v1, "its URL should end with /v1"),
+        (closed_port().await, "nothing listens at its URL"),
+    ] {
+        let text = format!("[[upstream]]\nname = \"a\"\nurls = [\"{url}\"]\n");
+        let file = File::new("said.toml", &text);
+        let path = file.0.to_str().unwrap().to_owned();
+        let checked = tokio::task::spawn_blocking(move || check(&["--config", &path]));
+        let (code, text) = checked.await.unwrap();
+        assert_eq!(code, 0, "{text}");
+        assert!(text.contains(&format!("upstream a: {line}")), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn a_key_file_that_changes_is_read_again() {
+    let vllm = vllm().await;
+    let key = File::new("key", "one\n");
+    let text = upstream("a", "m", &vllm.base_url());
+    let text = format!("{text}api_key = \"file:{}\"\n", key.0.display());
+    let file = File::new("keyed.toml", &text);
+    let process = Process::configured(&file.0).start().await;
+    let generation = async || {
+        assert_eq!(code(&process, "m").await, Code::Ok);
+        let mut n = vllm.n_requests();
+        loop {
+            // Others ask for the models.
+            n -= 1;
+            let sent = vllm.request(n).await;
+            if sent.path.ends_with("/completions") {
+                return sent.header("authorization").unwrap().to_owned();
+            }
+        }
+    };
+    assert_eq!(generation().await, "Bearer one");
+    key.write("two\n");
+    process.says("was read again").await;
+    assert_eq!(generation().await, "Bearer two");
+    // One that no header can carry changes nothing.
+    key.write("t w o");
+    process.says("the running one is kept").await;
+    assert_eq!(generation().await, "Bearer two");
+    assert!(!process.log().contains("t w o"));
 }

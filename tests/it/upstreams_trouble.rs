@@ -262,8 +262,16 @@ async fn of_a_replica_that_comes_and_goes_only_what_it_received_is_lost() {
             lost
         });
     }
+    let address = address(&comes_and_goes);
     for _ in 0..20 {
-        let there = Vllm::listening(address(&comes_and_goes), |it| answer("m", &it.path)).await;
+        // The one before is dropped by its tasks, which takes a moment.
+        let is_free = async {
+            while TcpListener::bind(address).await.is_err() {
+                tokio::task::yield_now().await;
+            }
+        };
+        soon("waiting for the port to be free", is_free).await;
+        let there = Vllm::listening(address, |it| answer("m", &it.path)).await;
         there.request(10).await;
     }
     is_over.store(true, Relaxed);
