@@ -273,7 +273,7 @@ async fn check_says_what_an_upstream_is_or_the_likely_mistake() {
     for (url, line) in [
         (good.base_url(), "1 of 1 replicas, vLLM 0.32.0, models m"),
         (wrong_key.base_url(), "it refuses the key; set api_key"),
-        (no_v1, "its URL should end with /v1"),
+        (no_v1, "no models there; its URL should end with /v1"),
         (closed_port().await, "nothing listens at its URL"),
     ] {
         let text = format!("[[upstream]]\nname = \"a\"\nurls = [\"{url}\"]\n");
