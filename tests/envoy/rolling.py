@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import Counter
 
 import calls
 from processes import Adapter, Envoy, until
@@ -80,6 +81,8 @@ async def run(mesh):
     print(f"{STREAMS} streams at a time: {calls.codes(load.streams)}; {whole} whole")
     print(f"{len(load.calls) / (time.monotonic() - start):.0f} calls a second: {calls.codes(load.calls)}")
     print(f"{asked} requests of Envoy, {repeated} of them repeats")
+    for failure, count in Counter(it for it in load.streams + load.calls if it[0] != "OK").most_common(5):
+        print(f"{count} times {failure}")
     assert all(ended == ("OK", WHOLE) for ended in load.streams)
     assert all(code == "OK" for code, _text in load.calls)
     assert asked - repeated == len(load.streams) + len(load.calls)
