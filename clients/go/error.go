@@ -1,9 +1,7 @@
 package adapter
 
 import (
-	"errors"
 	"fmt"
-	"io"
 	"time"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
@@ -35,7 +33,7 @@ func (e *Error) Error() string { return fmt.Sprintf("%s %s: %s", e.Code, e.Reaso
 // Unwrap gives the error of grpc-go, so that status.Code and errors.Is know it.
 func (e *Error) Unwrap() error { return e.cause }
 
-// ErrorOf reads an error that a call returned. Nil for nil.
+// ErrorOf reads an error that a stub returned. Nil for nil.
 func ErrorOf(err error) error {
 	if err == nil {
 		return nil
@@ -58,5 +56,3 @@ func ErrorOf(err error) error {
 	}
 	return e
 }
-
-func isEnd(err error) bool { return errors.Is(err, io.EOF) }
