@@ -97,6 +97,7 @@ func (c *Client) StreamGenerate(
 }
 
 type bearer string
+
 func (b bearer) GetRequestMetadata(context.Context, ...string) (map[string]string, error) {
 	return map[string]string{"authorization": "Bearer " + string(b)}, nil
 }

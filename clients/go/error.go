@@ -11,8 +11,7 @@ import (
 
 // Error is a call that did not end with OK.
 type Error struct {
-	// Code is the status.
-	Code codes.Code
+	Code codes.Code // The status.
 	// Message says what is wrong.
 	Message string
 	// Reason says it for programs, as UPSTREAM_OVERLOADED. Empty where this side's library made the status.
