@@ -1,5 +1,6 @@
 #!/bin/sh
-# Runs the fault matrix of docs/FAULTS.md, with its bounds of time, CPU time and memory: on a quiet machine.
+# Runs the fault matrix of docs/FAULTS.md on the release build, with its bounds of time, CPU time and memory: on a quiet
+# machine.
 #
 #   tests/faults.sh [--repeat N] [--full]
 #
@@ -27,16 +28,16 @@ while [ $# -gt 0 ]; do
 done
 
 export ADAPTER_TEST_BOUNDS=1
-cargo test --locked --no-run --test it
-cargo test --locked --no-run --lib
+cargo test --locked --release --no-run --test it
+cargo test --locked --release --no-run --lib
 run=1
 while [ "$run" -le "$repeat" ]; do
     begun=$(date +%s)
     # The parts that need a paused clock or the code's own types.
-    cargo test --locked --quiet --lib -- \
+    cargo test --locked --release --quiet --lib -- \
         server:: proto:: service::deadline service::error sse:: upstream:: generation::tool_calls
     # Two at once, so that bounds of time hold on two cores.
-    cargo test --locked --quiet --test it -- --include-ignored --test-threads 2 \
+    cargo test --locked --release --quiet --test it -- --include-ignored --test-threads 2 \
         caller_faults slow_callers killed_processes upstream_ network_faults process_faults hostile_ recordings \
         server_ embedding transcription
     echo "run $run of $repeat: $(($(date +%s) - begun)) s"

@@ -33,7 +33,7 @@ use super::{
 };
 
 /// Bound of the buffers for reading and for writing; a head must fit. hyper's default is some 400 KiB.
-const MAX_BUFFER_BYTES: usize = 64 << 10;
+const MAX_BUFFER_BYTES: usize = 16 << 10;
 
 /// An older connection is not used again, so that an upstream whose name gets another address is soon left.
 pub(super) const MAX_AGE: Duration = Duration::from_secs(300);
