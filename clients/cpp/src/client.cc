@@ -28,9 +28,6 @@ Client connect(const std::string& address, std::shared_ptr<grpc::ChannelCredenti
   return Client(grpc::CreateCustomChannel(address, tls ? tls : grpc::InsecureChannelCredentials(), arguments));
 }
 
-Client::Client(std::shared_ptr<grpc::Channel> channel)
-    : channel(channel), stub_(v1::GenerationService::NewStub(channel)) {}
-
 v1::GenerateResponse Client::generate(const v1::GenerateRequest& request, std::chrono::milliseconds timeout) {
   grpc::ClientContext context;
   context.set_deadline(std::chrono::system_clock::now() + timeout);

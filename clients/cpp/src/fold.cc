@@ -17,6 +17,7 @@ void finish(const v1::ChoiceFinished& finished, v1::Choice* choice) {
   choice->set_finish_reason(finished.finish_reason());
   choice->set_finish_reason_raw(finished.finish_reason_raw());
   choice->set_extensions_json(finished.extensions_json());
+  if (finished.has_prompt_index()) choice->set_prompt_index(finished.prompt_index());
   if (finished.has_stop_string()) choice->set_stop_string(finished.stop_string());
   if (finished.has_stop_token_id()) choice->set_stop_token_id(finished.stop_token_id());
 }
@@ -43,6 +44,7 @@ void push(const v1::StreamGenerateResponse& event, v1::GenerateResponse* respons
   if (event.has_tokens()) {
     choice(event.tokens())->mutable_logprobs()->MergeFrom(event.tokens().logprobs());
     choice(event.tokens())->mutable_token_ids()->MergeFrom(event.tokens().token_ids());
+    choice(event.tokens())->mutable_prompt_token_ids()->MergeFrom(event.tokens().prompt_token_ids());
   }
   if (event.has_finished()) finish(event.finished(), choice(event.finished()));
 }

@@ -31,6 +31,7 @@ pub fn fold(events: impl IntoIterator<Item = StreamGenerateResponse>) -> Generat
                 let (choice, _) = choices.entry(delta.choice_index).or_default();
                 choice.logprobs.extend(delta.logprobs);
                 choice.token_ids.extend(delta.token_ids);
+                choice.prompt_token_ids.extend(delta.prompt_token_ids);
             }
             Some(Event::Finished(finished)) => {
                 finish(&mut choices.entry(finished.choice_index).or_default().0, finished)
@@ -60,6 +61,7 @@ fn finish(choice: &mut Choice, finished: v1::ChoiceFinished) {
     choice.finish_reason = finished.finish_reason;
     choice.finish_reason_raw = finished.finish_reason_raw;
     choice.extensions_json = finished.extensions_json;
+    choice.prompt_index = finished.prompt_index;
     choice.stop_reason = finished.stop_reason.map(|reason| match reason {
         choice_finished::StopReason::StopString(text) => choice::StopReason::StopString(text),
         choice_finished::StopReason::StopTokenId(id) => choice::StopReason::StopTokenId(id),

@@ -43,9 +43,6 @@ function push(event: Delta, { choice, message }: { choice: Choice; message: Chat
       break;
     }
     case "tokens":
-      choice.logprobs.push(...event.value.logprobs);
-      choice.tokenIds.push(...event.value.tokenIds);
-      break;
     case "finished":
       copy(event.value, choice);
   }
@@ -61,11 +58,13 @@ function choice(response: GenerateResponse, index: number): { choice: Choice; me
   return { choice, message };
 }
 
-/** The fields that both have, where they are set. */
-function copy(from: object, to: object): void {
+/** The fields that have the same name in both, where they are set; lists are appended to. */
+function copy(from: object, to: { [name: string]: any }): void {
   for (const [name, value] of Object.entries(from)) {
-    if (name in to && value !== undefined && value !== "") {
-      Object.assign(to, { [name]: value });
+    if (name in to && Array.isArray(value)) {
+      to[name].push(...value);
+    } else if (name in to && value !== undefined && value !== "") {
+      to[name] = value;
     }
   }
 }

@@ -56,7 +56,7 @@ class Events {
 // Calls GenerationService, and throws AdapterError. Threads may share it.
 class Client {
  public:
-  explicit Client(std::shared_ptr<grpc::Channel> channel);
+  explicit Client(std::shared_ptr<grpc::Channel> to) : channel(to), stub_(v1::GenerationService::NewStub(to)) {}
   // The whole answer, within a time.
   v1::GenerateResponse generate(const v1::GenerateRequest& request, std::chrono::milliseconds timeout);
   // The events of the answer, within a time.
@@ -76,8 +76,7 @@ class Client {
 Client connect(const std::string& address, std::shared_ptr<grpc::ChannelCredentials> tls = nullptr,
                const std::string& key = "", grpc::ChannelArguments arguments = {});
 
-// Makes of a stream's events the response that Generate gives for the same answer. Unless they are all, up to an end
-// without an error, it is incomplete.
+// The answer of these events, as Generate gives it. Unless they are all, up to an end without an error, it is incomplete.
 v1::GenerateResponse fold(const std::vector<v1::StreamGenerateResponse>& events);
 // Reads a stream to its end, and gives the whole answer.
 v1::GenerateResponse fold(Events& events);

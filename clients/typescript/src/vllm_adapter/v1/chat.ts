@@ -71,9 +71,15 @@ export function roleToNumber(object: Role): number {
   }
 }
 
+/** A chat, as one of several inputs. */
+export interface Conversation {
+  /** Oldest turn first; at least one. */
+  messages: ChatMessage[];
+}
+
 /** One turn of a chat. At most one of `content` and `parts` is set; both are INVALID_ARGUMENT. */
 export interface ChatMessage {
-  /** Whose turn it is. Unspecified: INVALID_ARGUMENT. */
+  /** Whose turn it is. Unspecified, and no `role_name`: INVALID_ARGUMENT. */
   role: Role;
   /** Text. */
   content: string;
@@ -87,6 +93,18 @@ export interface ChatMessage {
   toolCallId: string;
   /** What the assistant thought before the answer. INVALID_ARGUMENT in another role. */
   reasoning: string;
+  /**
+   * Another role, by the name by which the chat template knows it, as `critic`. INVALID_ARGUMENT beside `role`, and for
+   * a name that `role` has a value for.
+   */
+  roleName: string;
+  /**
+   * Functions that this turn brings, at most 512, for chat templates that read them there. INVALID_ARGUMENT in another
+   * turn than a developer's.
+   */
+  tools: Tool[];
+  /** What the turn is for, in a word of the model, as of DeepSeek V4. */
+  task: string;
 }
 
 /** A piece of a message. Nothing set: INVALID_ARGUMENT. */
@@ -111,7 +129,31 @@ export interface ContentPart {
      * file whose type is not known, are INVALID_ARGUMENT.
      */
     { $case: "file"; value: Media }
+    | //
+    /** What the assistant thought. vLLM 0.33 gives it to the chat template as text. */
+    { $case: "thinking"; value: string }
+    | //
+    /** What the assistant said in place of an answer. vLLM 0.33 gives it to the chat template as text. */
+    { $case: "refusal"; value: string }
+    | //
+    /** The name of a tool with `defer_loading`, which chat templates that know of these put in here. */
+    { $case: "toolReference"; value: string }
+    | //
+    /**
+     * Media or a prompt as a serialized tensor: JSON text of vLLM's part, as
+     * `{"type":"image_embeds","image_embeds":"…"}`, of type `image_embeds`, `audio_embeds`, `video_embeds` or
+     * `prompt_embeds` (its payload is `data`), with `uuid` where wanted and nothing else. INVALID_ARGUMENT unless the
+     * operator allows the type as a key of `extra_body_json`: vLLM has a switch of its own for them, and warns that a
+     * tensor of another shape can end the engine.
+     */
+    { $case: "embedsJson"; value: string }
     | undefined;
+  /**
+   * A JSON object of further members of the part, which a chat template may read, as
+   * `{"cache_control":{"type":"ephemeral"}}`. INVALID_ARGUMENT beside `embeds_json`, and with a member by which vLLM
+   * tells what the part is or where its content lies.
+   */
+  extraJson: string;
 }
 
 /** A picture, sound, video or file. */
@@ -165,8 +207,67 @@ export interface Tool {
   /** JSON Schema of the arguments, an object. Its key order is kept. Empty: no arguments. */
   parametersJson: string;
   /** Holds the arguments to the schema, where the upstream can. */
-  strict?: boolean | undefined;
+  strict?:
+    | boolean
+    | undefined;
+  /** Leaves the definition out of the prompt until a `tool_reference` asks for it, where the chat template can. */
+  deferLoading?: boolean | undefined;
 }
+
+function createBaseConversation(): Conversation {
+  return { messages: [] };
+}
+
+export const Conversation: MessageFns<Conversation> = {
+  encode(message: Conversation, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.messages) {
+      ChatMessage.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Conversation {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseConversation();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.messages.push(ChatMessage.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<Conversation>): Conversation {
+    return Conversation.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<Conversation>): Conversation {
+    const message = createBaseConversation();
+    message.messages = object.messages?.map((e) => ChatMessage.fromPartial(e)) || [];
+    return message;
+  },
+};
 
 function createBaseChatMessage(): ChatMessage {
   return {
@@ -177,6 +278,9 @@ function createBaseChatMessage(): ChatMessage {
     toolCalls: [],
     toolCallId: "",
     reasoning: "",
+    roleName: "",
+    tools: [],
+    task: "",
   };
 }
 
@@ -202,6 +306,15 @@ export const ChatMessage: MessageFns<ChatMessage> = {
     }
     if (message.reasoning !== "") {
       writer.uint32(58).string(message.reasoning);
+    }
+    if (message.roleName !== "") {
+      writer.uint32(66).string(message.roleName);
+    }
+    for (const v of message.tools) {
+      Tool.encode(v!, writer.uint32(74).fork()).join();
+    }
+    if (message.task !== "") {
+      writer.uint32(82).string(message.task);
     }
     return writer;
   },
@@ -275,6 +388,30 @@ export const ChatMessage: MessageFns<ChatMessage> = {
             message.reasoning = reader.string();
             continue;
           }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.roleName = reader.string();
+            continue;
+          }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.tools.push(Tool.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 10: {
+            if (tag !== 82) {
+              break;
+            }
+
+            message.task = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -299,12 +436,15 @@ export const ChatMessage: MessageFns<ChatMessage> = {
     message.toolCalls = object.toolCalls?.map((e) => ToolCall.fromPartial(e)) || [];
     message.toolCallId = object.toolCallId ?? "";
     message.reasoning = object.reasoning ?? "";
+    message.roleName = object.roleName ?? "";
+    message.tools = object.tools?.map((e) => Tool.fromPartial(e)) || [];
+    message.task = object.task ?? "";
     return message;
   },
 };
 
 function createBaseContentPart(): ContentPart {
-  return { part: undefined };
+  return { part: undefined, extraJson: "" };
 }
 
 export const ContentPart: MessageFns<ContentPart> = {
@@ -325,6 +465,21 @@ export const ContentPart: MessageFns<ContentPart> = {
       case "file":
         Media.encode(message.part.value, writer.uint32(42).fork()).join();
         break;
+      case "thinking":
+        writer.uint32(50).string(message.part.value);
+        break;
+      case "refusal":
+        writer.uint32(58).string(message.part.value);
+        break;
+      case "toolReference":
+        writer.uint32(66).string(message.part.value);
+        break;
+      case "embedsJson":
+        writer.uint32(74).string(message.part.value);
+        break;
+    }
+    if (message.extraJson !== "") {
+      writer.uint32(122).string(message.extraJson);
     }
     return writer;
   },
@@ -382,6 +537,46 @@ export const ContentPart: MessageFns<ContentPart> = {
             message.part = { $case: "file", value: Media.decode(reader, reader.uint32()) };
             continue;
           }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.part = { $case: "thinking", value: reader.string() };
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.part = { $case: "refusal", value: reader.string() };
+            continue;
+          }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.part = { $case: "toolReference", value: reader.string() };
+            continue;
+          }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.part = { $case: "embedsJson", value: reader.string() };
+            continue;
+          }
+          case 15: {
+            if (tag !== 122) {
+              break;
+            }
+
+            message.extraJson = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -430,7 +625,32 @@ export const ContentPart: MessageFns<ContentPart> = {
         }
         break;
       }
+      case "thinking": {
+        if (object.part?.value !== undefined && object.part?.value !== null) {
+          message.part = { $case: "thinking", value: object.part.value };
+        }
+        break;
+      }
+      case "refusal": {
+        if (object.part?.value !== undefined && object.part?.value !== null) {
+          message.part = { $case: "refusal", value: object.part.value };
+        }
+        break;
+      }
+      case "toolReference": {
+        if (object.part?.value !== undefined && object.part?.value !== null) {
+          message.part = { $case: "toolReference", value: object.part.value };
+        }
+        break;
+      }
+      case "embedsJson": {
+        if (object.part?.value !== undefined && object.part?.value !== null) {
+          message.part = { $case: "embedsJson", value: object.part.value };
+        }
+        break;
+      }
     }
+    message.extraJson = object.extraJson ?? "";
     return message;
   },
 };
@@ -632,7 +852,7 @@ export const ToolCall: MessageFns<ToolCall> = {
 };
 
 function createBaseTool(): Tool {
-  return { name: "", description: undefined, parametersJson: "", strict: undefined };
+  return { name: "", description: undefined, parametersJson: "", strict: undefined, deferLoading: undefined };
 }
 
 export const Tool: MessageFns<Tool> = {
@@ -648,6 +868,9 @@ export const Tool: MessageFns<Tool> = {
     }
     if (message.strict !== undefined) {
       writer.uint32(32).bool(message.strict);
+    }
+    if (message.deferLoading !== undefined) {
+      writer.uint32(40).bool(message.deferLoading);
     }
     return writer;
   },
@@ -697,6 +920,14 @@ export const Tool: MessageFns<Tool> = {
             message.strict = reader.bool();
             continue;
           }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.deferLoading = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -718,6 +949,7 @@ export const Tool: MessageFns<Tool> = {
     message.description = object.description ?? undefined;
     message.parametersJson = object.parametersJson ?? "";
     message.strict = object.strict ?? undefined;
+    message.deferLoading = object.deferLoading ?? undefined;
     return message;
   },
 };

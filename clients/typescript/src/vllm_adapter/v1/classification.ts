@@ -19,7 +19,8 @@ import {
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
 import { Timestamp } from "../../google/protobuf/timestamp.js";
-import { Conversation, TokenIds } from "./embedding.js";
+import { Conversation } from "./chat.js";
+import { TokenIds } from "./token_ids.js";
 import { TruncationSide, truncationSideFromJSON, truncationSideToNumber } from "./truncation.js";
 import { Usage } from "./usage.js";
 

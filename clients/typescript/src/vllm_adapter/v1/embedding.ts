@@ -19,7 +19,8 @@ import {
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
 import { Timestamp } from "../../google/protobuf/timestamp.js";
-import { ChatMessage } from "./chat.js";
+import { Conversation } from "./chat.js";
+import { TokenIds } from "./token_ids.js";
 import { TruncationSide, truncationSideFromJSON, truncationSideToNumber } from "./truncation.js";
 import { Usage } from "./usage.js";
 
@@ -77,18 +78,6 @@ export interface EmbedRequest {
   extraBodyJson: string;
   /** As in GenerateRequest. */
   user: string;
-}
-
-/** Token ids of one text. */
-export interface TokenIds {
-  /** The ids, at least one. */
-  ids: number[];
-}
-
-/** A chat, as one input. */
-export interface Conversation {
-  /** Oldest turn first; at least one. */
-  messages: ChatMessage[];
 }
 
 /** One embedding an input. */
@@ -448,130 +437,6 @@ export const EmbedRequest: MessageFns<EmbedRequest> = {
     message.cacheSalt = object.cacheSalt ?? "";
     message.extraBodyJson = object.extraBodyJson ?? "";
     message.user = object.user ?? "";
-    return message;
-  },
-};
-
-function createBaseTokenIds(): TokenIds {
-  return { ids: [] };
-}
-
-export const TokenIds: MessageFns<TokenIds> = {
-  encode(message: TokenIds, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
-    if (message.ids.length !== 0) {
-      writer.uint32(10).fork();
-      for (const v of message.ids) {
-        writer.int32(v);
-      }
-      writer.join();
-    }
-    return writer;
-  },
-
-  decode(input: BinaryReader | Uint8Array, length?: number): TokenIds {
-    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
-    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
-    if (previousRecursionDepth >= 100) {
-      throw new globalThis.Error("protobuf decode recursion limit exceeded");
-    }
-    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
-    try {
-      const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseTokenIds();
-      while (reader.pos < end) {
-        const tag = reader.uint32();
-        switch (tag >>> 3) {
-          case 1: {
-            if (tag === 8) {
-              message.ids.push(reader.int32());
-
-              continue;
-            }
-
-            if (tag === 10) {
-              const end2 = reader.uint32() + reader.pos;
-              while (reader.pos < end2) {
-                message.ids.push(reader.int32());
-              }
-
-              continue;
-            }
-
-            break;
-          }
-        }
-        if ((tag & 7) === 4 || tag === 0) {
-          break;
-        }
-        reader.skip(tag & 7);
-      }
-      return message;
-    } finally {
-      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
-    }
-  },
-
-  create(base?: DeepPartial<TokenIds>): TokenIds {
-    return TokenIds.fromPartial(base ?? {});
-  },
-  fromPartial(object: DeepPartial<TokenIds>): TokenIds {
-    const message = createBaseTokenIds();
-    message.ids = object.ids?.map((e) => e) || [];
-    return message;
-  },
-};
-
-function createBaseConversation(): Conversation {
-  return { messages: [] };
-}
-
-export const Conversation: MessageFns<Conversation> = {
-  encode(message: Conversation, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
-    for (const v of message.messages) {
-      ChatMessage.encode(v!, writer.uint32(10).fork()).join();
-    }
-    return writer;
-  },
-
-  decode(input: BinaryReader | Uint8Array, length?: number): Conversation {
-    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
-    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
-    if (previousRecursionDepth >= 100) {
-      throw new globalThis.Error("protobuf decode recursion limit exceeded");
-    }
-    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
-    try {
-      const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseConversation();
-      while (reader.pos < end) {
-        const tag = reader.uint32();
-        switch (tag >>> 3) {
-          case 1: {
-            if (tag !== 10) {
-              break;
-            }
-
-            message.messages.push(ChatMessage.decode(reader, reader.uint32()));
-            continue;
-          }
-        }
-        if ((tag & 7) === 4 || tag === 0) {
-          break;
-        }
-        reader.skip(tag & 7);
-      }
-      return message;
-    } finally {
-      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
-    }
-  },
-
-  create(base?: DeepPartial<Conversation>): Conversation {
-    return Conversation.fromPartial(base ?? {});
-  },
-  fromPartial(object: DeepPartial<Conversation>): Conversation {
-    const message = createBaseConversation();
-    message.messages = object.messages?.map((e) => ChatMessage.fromPartial(e)) || [];
     return message;
   },
 };

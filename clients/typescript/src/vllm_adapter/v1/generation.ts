@@ -21,8 +21,9 @@ import {
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
 import { Timestamp } from "../../google/protobuf/timestamp.js";
-import { ChatMessage, Tool } from "./chat.js";
+import { ChatMessage, Conversation, Tool } from "./chat.js";
 import { FinishReason, finishReasonFromJSON, finishReasonToNumber } from "./finish_reason.js";
+import { TokenIds } from "./token_ids.js";
 import { TruncationSide, truncationSideFromJSON, truncationSideToNumber } from "./truncation.js";
 import { Usage } from "./usage.js";
 
@@ -79,8 +80,8 @@ export function toolModeToNumber(object: ToolMode): number {
 /**
  * What to generate from, and how.
  *
- * Exactly one of `prompt`, `messages` and `completion` is set; two or none are INVALID_ARGUMENT. A field marked "chat
- * only" is INVALID_ARGUMENT beside `completion`.
+ * Exactly one of `prompt`, `messages`, `completion` and `conversations` is set; two or none are INVALID_ARGUMENT. A field
+ * marked "chat only" is INVALID_ARGUMENT beside `completion`.
  */
 export interface GenerateRequest {
   /**
@@ -117,7 +118,7 @@ export interface GenerateRequest {
   seed?:
     | bigint
     | undefined;
-  /** Number of choices, 1 to 16384; 1 at temperature 0. */
+  /** Number of choices for each input, 1 to 16384 together; 1 at temperature 0. */
   n?:
     | number
     | undefined;
@@ -313,7 +314,15 @@ export interface GenerateRequest {
     | boolean
     | undefined;
   /** StreamGenerate: tokens per event, at least 1; the upstream's own setting is the least. Generate: no effect. */
-  streamInterval?: number | undefined;
+  streamInterval?:
+    | number
+    | undefined;
+  /**
+   * Several chats, 1 to 1024, each answered by itself with one choice. INVALID_ARGUMENT for StreamGenerate, and with
+   * `tools`, `tool_choice`, `n` above 1, `use_beam_search`, `prompt_logprobs` or `return_prompt_text`. UNIMPLEMENTED on
+   * an upstream without `/v1/chat/completions/batch`. Its answers have no token ids of the prompts.
+   */
+  conversations: Conversation[];
 }
 
 export interface GenerateRequest_LogitBiasEntry {
@@ -321,7 +330,7 @@ export interface GenerateRequest_LogitBiasEntry {
   value: number;
 }
 
-/** Raw input. Exactly one of `text` and `token_ids` is set; two or none are INVALID_ARGUMENT. */
+/** Raw input. Exactly one of `text`, `token_ids`, `texts` and `token_inputs` is set; two or none are INVALID_ARGUMENT. */
 export interface CompletionInput {
   /** Text, sent to the model as it is. */
   text: string;
@@ -329,9 +338,13 @@ export interface CompletionInput {
   tokenIds: number[];
   /** Text that comes after the answer. INVALID_ARGUMENT for a model that does not fill in. */
   suffix: string;
+  /** Several prompts as text, at most 1024, none empty. Each gets `n` choices, which have `prompt_index`. */
+  texts: string[];
+  /** Several prompts as token ids, at most 1024. */
+  tokenInputs: TokenIds[];
 }
 
-/** Which tools to call. Nothing set: INVALID_ARGUMENT. */
+/** Which tools to call. Nothing set: as if `tool_choice` were not. */
 export interface ToolChoice {
   /** The choice. */
   choice:
@@ -348,8 +361,8 @@ export interface ToolChoice {
  * A form that the answer must have.
  *
  * JSON and structural tags become vLLM's `response_format`, the others its `structured_outputs`. How JSON is written
- * (whitespace, further members) is set by vLLM's `--structured-outputs-config` alone: vLLM 0.33 has fields for it in
- * `structured_outputs`, and reads none of them.
+ * (whitespace, further members) is set by vLLM's `--structured-outputs-config` alone: `structured_outputs` has fields for
+ * it in vLLM 0.11 to 0.33, and none of these releases reads them.
  */
 export interface StructuredOutput {
   /** The form. Nothing set: INVALID_ARGUMENT. */
@@ -437,11 +450,14 @@ export interface GenerateResponse {
     | undefined;
   /** The upstream's version and layout. Empty where it gave none. */
   systemFingerprint: string;
-  /** With `return_token_ids`. */
+  /** With `return_token_ids`. Of several prompts: in the choices. */
   promptTokenIds: number[];
   /** With `return_prompt_text`. */
   promptText: string;
-  /** With `prompt_logprobs`: one entry a token of the prompt, the first without candidates. */
+  /**
+   * With `prompt_logprobs`, or with `echo` and `logprobs` in a chat: one entry a token of the prompt, the first without
+   * candidates. Of several prompts: in the choices.
+   */
   promptLogprobs: PromptTokenLogprobs[];
   /** A JSON object with those of `extension_keys` that the upstream gave beside the choices. */
   extensionsJson: string;
@@ -449,7 +465,7 @@ export interface GenerateResponse {
 
 /** One answer of `n`. */
 export interface Choice {
-  /** 0 to `n` - 1. Always set. */
+  /** 0 to `n` - 1; of several inputs, the choices of the first come first. Always set. */
   index?:
     | number
     | undefined;
@@ -479,6 +495,14 @@ export interface Choice {
    * own, as no model on vLLM 0.33 does.
    */
   refusal: string;
+  /** With `texts`, `token_inputs` and `conversations`: the input that this answers, from 0. */
+  promptIndex?:
+    | number
+    | undefined;
+  /** With `return_token_ids`, and `texts` or `token_inputs`: the prompt's. */
+  promptTokenIds: number[];
+  /** With `prompt_logprobs`, and `texts` or `token_inputs`: as in GenerateResponse. */
+  promptLogprobs: PromptTokenLogprobs[];
   /** A JSON object with those of `extension_keys` that the upstream gave in the choice. */
   extensionsJson: string;
 }
@@ -605,7 +629,7 @@ export interface StreamStarted {
     | undefined;
   /** The call's `x-request-id`. */
   requestId: string;
-  /** With `return_token_ids`. */
+  /** With `return_token_ids`. Of several prompts: in `tokens` events. */
   promptTokenIds: number[];
   /** With `return_prompt_text`. */
   promptText: string;
@@ -658,7 +682,11 @@ export interface TokensDelta {
   /** With `return_token_ids`. */
   tokenIds: number[];
   /** With `continuous_usage`: tokens so far, the completion tokens those of this choice alone. */
-  usage: Usage | undefined;
+  usage:
+    | Usage
+    | undefined;
+  /** With `return_token_ids`, and `texts` or `token_inputs`: the prompt's, once a choice. */
+  promptTokenIds: number[];
 }
 
 /** A choice is whole. */
@@ -677,6 +705,10 @@ export interface ChoiceFinished {
     | //
     /** The stop token. */
     { $case: "stopTokenId"; value: number }
+    | undefined;
+  /** With `texts` and `token_inputs`: the prompt that this answers, from 0. */
+  promptIndex?:
+    | number
     | undefined;
   /** A JSON object with those of `extension_keys` that the upstream gave in the choice. */
   extensionsJson: string;
@@ -742,6 +774,7 @@ function createBaseGenerateRequest(): GenerateRequest {
     user: "",
     continuousUsage: undefined,
     streamInterval: undefined,
+    conversations: [],
   };
 }
 
@@ -938,6 +971,9 @@ export const GenerateRequest: MessageFns<GenerateRequest> = {
     }
     if (message.streamInterval !== undefined) {
       writer.uint32(648).int32(message.streamInterval);
+    }
+    for (const v of message.conversations) {
+      Conversation.encode(v!, writer.uint32(722).fork()).join();
     }
     return writer;
   },
@@ -1452,6 +1488,14 @@ export const GenerateRequest: MessageFns<GenerateRequest> = {
             message.streamInterval = reader.int32();
             continue;
           }
+          case 90: {
+            if (tag !== 722) {
+              break;
+            }
+
+            message.conversations.push(Conversation.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1545,6 +1589,7 @@ export const GenerateRequest: MessageFns<GenerateRequest> = {
     message.user = object.user ?? "";
     message.continuousUsage = object.continuousUsage ?? undefined;
     message.streamInterval = object.streamInterval ?? undefined;
+    message.conversations = object.conversations?.map((e) => Conversation.fromPartial(e)) || [];
     return message;
   },
 };
@@ -1617,7 +1662,7 @@ export const GenerateRequest_LogitBiasEntry: MessageFns<GenerateRequest_LogitBia
 };
 
 function createBaseCompletionInput(): CompletionInput {
-  return { text: "", tokenIds: [], suffix: "" };
+  return { text: "", tokenIds: [], suffix: "", texts: [], tokenInputs: [] };
 }
 
 export const CompletionInput: MessageFns<CompletionInput> = {
@@ -1634,6 +1679,12 @@ export const CompletionInput: MessageFns<CompletionInput> = {
     }
     if (message.suffix !== "") {
       writer.uint32(26).string(message.suffix);
+    }
+    for (const v of message.texts) {
+      writer.uint32(34).string(v!);
+    }
+    for (const v of message.tokenInputs) {
+      TokenIds.encode(v!, writer.uint32(42).fork()).join();
     }
     return writer;
   },
@@ -1685,6 +1736,22 @@ export const CompletionInput: MessageFns<CompletionInput> = {
             message.suffix = reader.string();
             continue;
           }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.texts.push(reader.string());
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.tokenInputs.push(TokenIds.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1705,6 +1772,8 @@ export const CompletionInput: MessageFns<CompletionInput> = {
     message.text = object.text ?? "";
     message.tokenIds = object.tokenIds?.map((e) => e) || [];
     message.suffix = object.suffix ?? "";
+    message.texts = object.texts?.map((e) => e) || [];
+    message.tokenInputs = object.tokenInputs?.map((e) => TokenIds.fromPartial(e)) || [];
     return message;
   },
 };
@@ -2436,6 +2505,9 @@ function createBaseChoice(): Choice {
     logprobs: [],
     tokenIds: [],
     refusal: "",
+    promptIndex: undefined,
+    promptTokenIds: [],
+    promptLogprobs: [],
     extensionsJson: "",
   };
 }
@@ -2474,6 +2546,19 @@ export const Choice: MessageFns<Choice> = {
     }
     if (message.refusal !== "") {
       writer.uint32(74).string(message.refusal);
+    }
+    if (message.promptIndex !== undefined) {
+      writer.uint32(80).int32(message.promptIndex);
+    }
+    if (message.promptTokenIds.length !== 0) {
+      writer.uint32(90).fork();
+      for (const v of message.promptTokenIds) {
+        writer.int32(v);
+      }
+      writer.join();
+    }
+    for (const v of message.promptLogprobs) {
+      PromptTokenLogprobs.encode(v!, writer.uint32(98).fork()).join();
     }
     if (message.extensionsJson !== "") {
       writer.uint32(122).string(message.extensionsJson);
@@ -2576,6 +2661,40 @@ export const Choice: MessageFns<Choice> = {
             message.refusal = reader.string();
             continue;
           }
+          case 10: {
+            if (tag !== 80) {
+              break;
+            }
+
+            message.promptIndex = reader.int32();
+            continue;
+          }
+          case 11: {
+            if (tag === 88) {
+              message.promptTokenIds.push(reader.int32());
+
+              continue;
+            }
+
+            if (tag === 90) {
+              const end2 = reader.uint32() + reader.pos;
+              while (reader.pos < end2) {
+                message.promptTokenIds.push(reader.int32());
+              }
+
+              continue;
+            }
+
+            break;
+          }
+          case 12: {
+            if (tag !== 98) {
+              break;
+            }
+
+            message.promptLogprobs.push(PromptTokenLogprobs.decode(reader, reader.uint32()));
+            continue;
+          }
           case 15: {
             if (tag !== 122) {
               break;
@@ -2624,6 +2743,9 @@ export const Choice: MessageFns<Choice> = {
     message.logprobs = object.logprobs?.map((e) => TokenLogprob.fromPartial(e)) || [];
     message.tokenIds = object.tokenIds?.map((e) => e) || [];
     message.refusal = object.refusal ?? "";
+    message.promptIndex = object.promptIndex ?? undefined;
+    message.promptTokenIds = object.promptTokenIds?.map((e) => e) || [];
+    message.promptLogprobs = object.promptLogprobs?.map((e) => PromptTokenLogprobs.fromPartial(e)) || [];
     message.extensionsJson = object.extensionsJson ?? "";
     return message;
   },
@@ -3629,7 +3751,7 @@ export const ToolCallDelta: MessageFns<ToolCallDelta> = {
 };
 
 function createBaseTokensDelta(): TokensDelta {
-  return { choiceIndex: 0, logprobs: [], tokenIds: [], usage: undefined };
+  return { choiceIndex: 0, logprobs: [], tokenIds: [], usage: undefined, promptTokenIds: [] };
 }
 
 export const TokensDelta: MessageFns<TokensDelta> = {
@@ -3649,6 +3771,13 @@ export const TokensDelta: MessageFns<TokensDelta> = {
     }
     if (message.usage !== undefined) {
       Usage.encode(message.usage, writer.uint32(34).fork()).join();
+    }
+    if (message.promptTokenIds.length !== 0) {
+      writer.uint32(42).fork();
+      for (const v of message.promptTokenIds) {
+        writer.int32(v);
+      }
+      writer.join();
     }
     return writer;
   },
@@ -3708,6 +3837,24 @@ export const TokensDelta: MessageFns<TokensDelta> = {
             message.usage = Usage.decode(reader, reader.uint32());
             continue;
           }
+          case 5: {
+            if (tag === 40) {
+              message.promptTokenIds.push(reader.int32());
+
+              continue;
+            }
+
+            if (tag === 42) {
+              const end2 = reader.uint32() + reader.pos;
+              while (reader.pos < end2) {
+                message.promptTokenIds.push(reader.int32());
+              }
+
+              continue;
+            }
+
+            break;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -3729,6 +3876,7 @@ export const TokensDelta: MessageFns<TokensDelta> = {
     message.logprobs = object.logprobs?.map((e) => TokenLogprob.fromPartial(e)) || [];
     message.tokenIds = object.tokenIds?.map((e) => e) || [];
     message.usage = (object.usage !== undefined && object.usage !== null) ? Usage.fromPartial(object.usage) : undefined;
+    message.promptTokenIds = object.promptTokenIds?.map((e) => e) || [];
     return message;
   },
 };
@@ -3739,6 +3887,7 @@ function createBaseChoiceFinished(): ChoiceFinished {
     finishReason: FinishReason.FINISH_REASON_UNSPECIFIED,
     finishReasonRaw: "",
     stopReason: undefined,
+    promptIndex: undefined,
     extensionsJson: "",
   };
 }
@@ -3761,6 +3910,9 @@ export const ChoiceFinished: MessageFns<ChoiceFinished> = {
       case "stopTokenId":
         writer.uint32(40).int32(message.stopReason.value);
         break;
+    }
+    if (message.promptIndex !== undefined) {
+      writer.uint32(48).int32(message.promptIndex);
     }
     if (message.extensionsJson !== "") {
       writer.uint32(122).string(message.extensionsJson);
@@ -3821,6 +3973,14 @@ export const ChoiceFinished: MessageFns<ChoiceFinished> = {
             message.stopReason = { $case: "stopTokenId", value: reader.int32() };
             continue;
           }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.promptIndex = reader.int32();
+            continue;
+          }
           case 15: {
             if (tag !== 122) {
               break;
@@ -3863,6 +4023,7 @@ export const ChoiceFinished: MessageFns<ChoiceFinished> = {
         break;
       }
     }
+    message.promptIndex = object.promptIndex ?? undefined;
     message.extensionsJson = object.extensionsJson ?? "";
     return message;
   },
