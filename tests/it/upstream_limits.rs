@@ -77,7 +77,12 @@ pub(crate) async fn unary(adapter: &Adapter) -> Status {
 #[tokio::test]
 async fn an_echo_of_a_long_prompt_with_logprobs_is_one_event() {
     let top: serde_json::Map<String, Value> = (0..20)
-        .map(|n| (format!("a token, no. {n:02}"), json!(-12.345_678_329_467_773)))
+        .map(|n| {
+            (
+                format!("a token, no. {n:02}"),
+                json!(-12.345_678_329_467_773),
+            )
+        })
         .collect();
     let n_tokens = 8_000;
     let logprobs = json!({
