@@ -4,7 +4,6 @@ import sys
 from pathlib import Path
 
 import grpc
-
 import vllm_adapter
 from vllm_adapter import AdapterError, v1
 
