@@ -54,6 +54,7 @@
 
 mod architecture;
 mod ask;
+mod batches;
 mod caller_faults;
 mod classification;
 mod demo;
