@@ -13,6 +13,30 @@ pub fn unknown_variables() -> Vec<String> {
     unknown(&names.collect())
 }
 
+/// Whether the environment names a collector of OpenTelemetry's, to which spans are sent by gRPC.
+///
+/// # Errors
+///
+/// Another protocol, which would be ignored.
+pub(crate) fn exports_traces() -> Result<bool, String> {
+    let value = |name: &str| env::var_os(name).unwrap_or_default();
+    for name in [
+        "OTEL_EXPORTER_OTLP_PROTOCOL",
+        "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL",
+    ] {
+        if !value(name).is_empty() && value(name) != "grpc" {
+            return Err(format!("{name}: only grpc is spoken"));
+        }
+    }
+    let endpoints = [
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+    ];
+    let is_off = value("OTEL_SDK_DISABLED").eq_ignore_ascii_case("true")
+        || value("OTEL_TRACES_EXPORTER") == "none";
+    Ok(!is_off && endpoints.iter().any(|name| !value(name).is_empty()))
+}
+
 fn unknown(names: &BTreeSet<String>) -> Vec<String> {
     let flags = args::command();
     let known: BTreeSet<_> = flags

@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use prometheus_client::metrics::gauge::Gauge;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -41,6 +42,23 @@ pub(super) struct Listener {
     sources: HashMap<IpAddr, Arc<()>>,
     /// Whether the last accept failed, so that a lasting failure is logged once.
     is_failing: bool,
+}
+
+/// Counts an open connection until it is dropped.
+struct Counted(Gauge);
+
+impl Counted {
+    fn new(answers: &Answers) -> Self {
+        let connections = &answers.telemetry.metrics.connections;
+        connections.inc();
+        Self(connections.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
 }
 
 // === impl Listener ===
@@ -119,7 +137,7 @@ impl Listener {
             // The caller has gone already, or the system lacks an option; neither keeps it from being served.
             tracing::debug!(%error, "could not set a socket option");
         }
-        let source = Arc::clone(source);
+        let source = (Arc::clone(source), Counted::new(&self.answers));
         let (answers, phases) = (Arc::clone(&self.answers), self.phases.clone());
         self.connections.spawn(async move {
             open(stream, web, answers, phases).await;

@@ -10,7 +10,10 @@ use super::{
     answer::Answer, balance::Picked, error::Error, events::Events, group::Group,
     in_flight::InFlight, replica::Replica, route::Route, transport::Headers, wanted::KEY,
 };
-use crate::openai::{named::Named, transcription::TranscriptionForm, version::Version};
+use crate::{
+    openai::{named::Named, transcription::TranscriptionForm, version::Version},
+    telemetry::{Attempt, Label},
+};
 
 /// The upstream of one call, with a replica that counts it.
 #[derive(Debug)]
@@ -21,6 +24,8 @@ pub(crate) struct Chosen {
     pub(super) fallback: Option<(Arc<Group>, String)>,
     /// The key of a caller that chose the URL.
     pub(super) authorization: Option<HeaderValue>,
+    /// The model that the caller named, for the metrics; empty for none.
+    pub(super) model: Label,
 }
 
 impl Chosen {
@@ -36,7 +41,7 @@ impl Chosen {
             let sent = sent.as_ref().unwrap_or(headers);
             replica.post(route, body, sent).await
         };
-        let (answer, _counted) = self.ask(request, json, send, headers).await?;
+        let (answer, _counted) = self.ask((route, request), json, send, headers).await?;
         Ok(answer)
     }
 
@@ -52,7 +57,7 @@ impl Chosen {
             let sent = sent.as_ref().unwrap_or(headers);
             replica.stream(route, body, sent).await
         };
-        let (mut events, counted) = self.ask(request, json, send, headers).await?;
+        let (mut events, counted) = self.ask((route, request), json, send, headers).await?;
         events.count(counted);
         Ok(events)
     }
@@ -69,7 +74,7 @@ impl Chosen {
             let sent = sent.as_ref().unwrap_or(headers);
             replica.post_form(route, form, sent).await
         };
-        let (answer, _counted) = self.ask(form, same, send, headers).await?;
+        let (answer, _counted) = self.ask((route, form), same, send, headers).await?;
         Ok(answer)
     }
 
@@ -85,7 +90,7 @@ impl Chosen {
             let sent = sent.as_ref().unwrap_or(headers);
             replica.stream_form(route, form, sent).await
         };
-        let (mut events, counted) = self.ask(form, same, send, headers).await?;
+        let (mut events, counted) = self.ask((route, form), same, send, headers).await?;
         events.count(counted);
         Ok(events)
     }
@@ -96,6 +101,7 @@ impl Chosen {
         let sent = sent.as_ref().unwrap_or(headers);
         let ask = |replica: Arc<Replica>| async move {
             headers.n_attempts.fetch_add(1, Relaxed);
+            replica.series.attempts.inc();
             let answer = replica.get(route, sent).await;
             replica.record(answer.as_ref().err());
             answer
@@ -146,13 +152,16 @@ impl Chosen {
         let authorization = self.authorization.clone()?;
         let mut sent = headers.trace.clone();
         sent.push((KEY, authorization));
-        Some(Headers::new(headers.request_id.clone(), sent))
+        Some(Headers {
+            record: Arc::clone(&headers.record),
+            ..Headers::new(headers.request_id.clone(), sent)
+        })
     }
 
     /// Asks the picked replica, and at most one other.
     async fn ask<R: Named, B: Clone, T, F>(
         mut self,
-        request: R,
+        (route, request): (Route, R),
         encode: impl Fn(&R) -> Result<B, Error>,
         send: impl Fn(Arc<Replica>, B) -> F,
         headers: &Headers,
@@ -161,12 +170,19 @@ impl Chosen {
         F: Future<Output = Result<T, Error>>,
     {
         let mut body = encode(&request)?;
+        let mut model = request.model().unwrap_or_default().to_owned();
         // Dropped unless it is needed again, since a call may last long.
         let mut request = self.fallback.is_some().then_some(request);
         let mut has_moved = false;
         loop {
             headers.n_attempts.fetch_add(1, Relaxed);
             let (replica, counted) = self.picked;
+            headers.record.attempt(Attempt {
+                operation: route.operation(),
+                models: [self.model.clone(), self.group.label(&model)],
+                model: model.clone(),
+                series: Arc::clone(&replica.series),
+            });
             let answer = send(Arc::clone(&replica), body.clone()).await;
             replica.record(answer.as_ref().err());
             let error = match answer {
@@ -183,11 +199,12 @@ impl Chosen {
                     return Err(error);
                 }
                 tracing::debug!(%error, replica = %replica.label, "another replica is asked");
+                replica.series.failovers.inc();
                 self.picked = other;
                 has_moved = true;
                 continue;
             }
-            let (Some((group, model)), Some(mut spare), true) =
+            let (Some((group, named)), Some(mut spare), true) =
                 (self.fallback.take(), request.take(), is_unsent(&error))
             else {
                 return Err(error);
@@ -195,7 +212,9 @@ impl Chosen {
             let Some(picked) = group.pick(None) else {
                 return Err(error);
             };
-            spare.set_model(&model);
+            spare.set_model(&named);
+            model = named;
+            replica.series.failovers.inc();
             body = encode(&spare)?;
             tracing::warn!(%error, from = self.group.config.name, %model, "the fallback is asked");
             (self.group, self.picked, has_moved) = (group, picked, true);

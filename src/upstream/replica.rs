@@ -13,6 +13,7 @@ use http::StatusCode;
 use tokio::time::Instant;
 
 use super::{client::Client, error::Error, in_flight::InFlight};
+use crate::telemetry::Series;
 
 /// Failures in a row after which a replica is out.
 const MAX_FAILURES: u32 = 3;
@@ -27,6 +28,8 @@ pub(crate) struct Replica {
     client: Client,
     /// Its address, for sessions and logs.
     pub(super) label: String,
+    /// What is counted of it for operators.
+    pub(super) series: Arc<Series>,
     in_flight: Arc<AtomicUsize>,
     max_in_flight: usize,
     /// Whether `trouble` may say anything, so that a sound replica costs no lock.
@@ -66,10 +69,16 @@ impl Deref for Replica {
 }
 
 impl Replica {
-    pub(super) fn new(client: Client, label: String, max_in_flight: Option<usize>) -> Self {
+    pub(super) fn new(
+        client: Client,
+        label: String,
+        series: Arc<Series>,
+        max_in_flight: Option<usize>,
+    ) -> Self {
         Self {
             client,
             label,
+            series,
             in_flight: Arc::default(),
             max_in_flight: max_in_flight.unwrap_or(usize::MAX),
             is_troubled: AtomicBool::new(false),
@@ -80,7 +89,7 @@ impl Replica {
 
     /// Counts a request; `None` where it has as many as it may.
     pub(super) fn begin(&self) -> Option<InFlight> {
-        InFlight::begin(&self.in_flight, self.max_in_flight)
+        InFlight::begin(&self.in_flight, &self.series, self.max_in_flight)
     }
 
     pub(super) fn n_in_flight(&self) -> usize {
@@ -120,6 +129,7 @@ impl Replica {
         let answers = health
             .as_ref()
             .is_ok_and(|status| !status.is_server_error());
+        self.series.up.set(answers.into());
         let changed = self.answers.swap(answers, Relaxed) != answers;
         match health {
             Ok(_) if answers => {
@@ -150,6 +160,7 @@ impl Replica {
                 .min(LONGEST_OUT)
                 .mul_f64(0.8 + 0.4 * fastrand::f64());
             trouble.n_outs += 1;
+            self.series.ejections.inc();
             trouble.until = Some(Instant::now() + time);
             tracing::warn!(replica = %self.label, ?time, "a replica is out");
         });

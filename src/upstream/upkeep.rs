@@ -109,10 +109,11 @@ impl Upstreams {
                         last_faults.clear();
                         continue;
                     }
-                    match Table::new(upstreams, &self.0.common, self.0.limits) {
+                    match Table::new(upstreams, &self.0.common, self.0.limits, &self.0.metrics) {
                         Ok(new) => {
                             new.keep_discovered(&table);
                             self.0.table.store(Arc::new(new));
+                            self.0.metrics.config_reloaded(true);
                             tracing::info!("the configuration was read again");
                             last_faults.clear();
                             continue;
@@ -122,6 +123,7 @@ impl Upstreams {
                 }
                 Err(faults) => faults.to_string(),
             };
+            self.0.metrics.config_reloaded(false);
             if is_asked || faults != last_faults {
                 tracing::error!(%faults, "the configuration has faults, the running one is kept");
             }
