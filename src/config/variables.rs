@@ -1,5 +1,10 @@
 //! Variables that look like the adapter's and are not.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "this is the module that reads the environment"
+)]
+
 use std::{collections::BTreeSet, env, ffi::OsStr};
 
 use super::args;
@@ -13,28 +18,16 @@ pub fn unknown_variables() -> Vec<String> {
     unknown(&names.collect())
 }
 
-/// Whether the environment names a collector of OpenTelemetry's, to which spans are sent by gRPC.
-///
-/// # Errors
-///
-/// Another protocol, which would be ignored.
-pub(crate) fn exports_traces() -> Result<bool, String> {
-    let value = |name: &str| env::var_os(name).unwrap_or_default();
-    for name in [
-        "OTEL_EXPORTER_OTLP_PROTOCOL",
-        "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL",
-    ] {
-        if !value(name).is_empty() && value(name) != "grpc" {
-            return Err(format!("{name}: only grpc is spoken"));
-        }
+/// Whether the environment names a collector of OpenTelemetry's, and a protocol that it is spoken to by.
+pub(crate) fn exports_traces() -> Result<bool, &'static str> {
+    let is = |name: &str, value: &str| env::var_os(name).unwrap_or_default() == value;
+    let is_set = |name: &str| !is(name, "");
+    if is_set("OTEL_EXPORTER_OTLP_PROTOCOL") && !is("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc") {
+        return Err("OTEL_EXPORTER_OTLP_PROTOCOL must be grpc");
     }
-    let endpoints = [
-        "OTEL_EXPORTER_OTLP_ENDPOINT",
-        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
-    ];
-    let is_off = value("OTEL_SDK_DISABLED").eq_ignore_ascii_case("true")
-        || value("OTEL_TRACES_EXPORTER") == "none";
-    Ok(!is_off && endpoints.iter().any(|name| !value(name).is_empty()))
+    let has_endpoint =
+        is_set("OTEL_EXPORTER_OTLP_ENDPOINT") || is_set("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT");
+    Ok(has_endpoint && !is("OTEL_SDK_DISABLED", "true") && !is("OTEL_TRACES_EXPORTER", "none"))
 }
 
 fn unknown(names: &BTreeSet<String>) -> Vec<String> {

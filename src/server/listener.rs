@@ -9,7 +9,6 @@ use std::{
     time::Duration,
 };
 
-use prometheus_client::metrics::gauge::Gauge;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -23,7 +22,7 @@ use super::{
     connection::{self, Phase},
     web,
 };
-use crate::config;
+use crate::{config, telemetry::Counted};
 
 /// Pause after a failed accept: where descriptors or memory have run out, the next one fails at once too.
 pub(super) const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -42,23 +41,6 @@ pub(super) struct Listener {
     sources: HashMap<IpAddr, Arc<()>>,
     /// Whether the last accept failed, so that a lasting failure is logged once.
     is_failing: bool,
-}
-
-/// Counts an open connection until it is dropped.
-struct Counted(Gauge);
-
-impl Counted {
-    fn new(answers: &Answers) -> Self {
-        let connections = &answers.telemetry.metrics.connections;
-        connections.inc();
-        Self(connections.clone())
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.dec();
-    }
 }
 
 // === impl Listener ===
@@ -137,7 +119,8 @@ impl Listener {
             // The caller has gone already, or the system lacks an option; neither keeps it from being served.
             tracing::debug!(%error, "could not set a socket option");
         }
-        let source = (Arc::clone(source), Counted::new(&self.answers));
+        let connections = &self.answers.telemetry.metrics.connections;
+        let source = (Arc::clone(source), Counted::begin(connections, usize::MAX));
         let (answers, phases) = (Arc::clone(&self.answers), self.phases.clone());
         self.connections.spawn(async move {
             open(stream, web, answers, phases).await;

@@ -19,7 +19,7 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use crate::{
     config::{self, ClientAuth},
-    telemetry::Metrics,
+    telemetry::{Metrics, result},
 };
 
 /// How often the files are read again. Kubernetes swaps a link, so that there may be no event on the files themselves.
@@ -147,7 +147,10 @@ pub(super) async fn watch(tls: Option<&Tls>, metrics: &Metrics) -> Infallible {
         time::sleep(RELOAD_INTERVAL).await;
         let reloaded = tls.reload();
         if !matches!(reloaded, Ok(false)) {
-            metrics.tls_reloaded(reloaded.is_ok());
+            metrics
+                .tls_reloads
+                .get_or_create(&result(reloaded.is_ok()))
+                .inc();
         }
         if let Ok(true) = reloaded {
             tracing::info!("the TLS files were read again");

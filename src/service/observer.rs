@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use tonic::Code;
 
 use super::{call::Call, error::transport};
-use crate::telemetry::{Ended, Facts, LOAD_REPORT, Method, Telemetry};
+use crate::telemetry::{Ended, Facts, LOAD_REPORT, Telemetry};
 
 /// Of the name of a model, whose length is the caller's choice.
 const MAX_LOGGED_CHARS: usize = 256;
@@ -18,7 +18,6 @@ const MAX_LOGGED_CHARS: usize = 256;
 pub(crate) struct Observer {
     call: Call,
     telemetry: Arc<Telemetry>,
-    method: Arc<Method>,
     is_recorded: bool,
 }
 
@@ -26,12 +25,10 @@ pub(crate) struct Observer {
 
 impl Observer {
     pub(crate) fn new(call: Call, telemetry: &Arc<Telemetry>) -> Self {
-        let (headers, is_standard) = (&call.headers, call.is_standard());
-        let method = telemetry.begin(&headers.record, call.path(), is_standard, &headers.trace);
+        telemetry.begin(&call.headers.record, call.path(), &call.headers.trace);
         Self {
             call,
             telemetry: Arc::clone(telemetry),
-            method,
             is_recorded: false,
         }
     }
@@ -65,8 +62,8 @@ impl Observer {
                     duration_ms = millis(call.begun, Instant::now()),
                     first_response_ms = call.first_response.get().map(|&at| millis(call.begun, at)),
                     n_responses = call.n_responses.load(Relaxed),
-                    upstream = attempt.map(|it| it.series.upstream()),
-                    replica = attempt.map(|it| it.series.replica()),
+                    upstream = attempt.map(|it| it.series.names()[0]),
+                    replica = attempt.map(|it| it.series.names()[1]),
                     attempts = attempt.map(|_| call.headers.n_attempts.load(Relaxed)),
                     resolved_model = attempt.map(|it| start(&it.model)),
                     prompt_tokens = facts.prompt_tokens,
@@ -92,20 +89,18 @@ impl Observer {
             false => record!(info),
         }
     }
-}
 
-impl Observer {
     /// Tells the metrics and the traces.
     fn tell(&self, code: Code, reason: &'static str) -> Facts {
         let call = &self.call;
         let ended = Ended {
-            method: &self.method,
+            path: call.path(),
             code: code.into(),
             reason,
             seconds: call.begun.elapsed().as_secs_f64(),
             caller: None,
         };
-        (self.telemetry).end(&call.headers.record, &ended, call.is_standard())
+        self.telemetry.end(&call.headers.record, &ended)
     }
 }
 

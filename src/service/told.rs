@@ -1,4 +1,4 @@
-//! What answers tell the metrics and the log: token counts, and how choices ended.
+//! What answers tell the record of their call: token counts, and how choices ended.
 
 use crate::{
     proto::{self, FinishReason, Usage, stream_generate_response::Event},
@@ -7,60 +7,72 @@ use crate::{
 
 /// A response to a caller.
 pub(super) trait Told {
-    /// Writes down what the response tells.
-    fn tell(&self, record: &Record);
+    /// The tokens of the whole answer, where the response counts them.
+    fn usage(&self) -> Option<&Usage> {
+        None
+    }
+
+    /// How choices ended, as far as the response says it.
+    fn finishes(&self) -> Vec<FinishReason> {
+        Vec::new()
+    }
+
+    fn tell(&self, record: &Record) {
+        if let Some(usage) = self.usage() {
+            record.used(usage.prompt_tokens, usage.completion_tokens);
+        }
+        for reason in self.finishes() {
+            let name = reason.as_str_name().trim_start_matches("FINISH_REASON_");
+            record.finished(name.to_ascii_lowercase());
+        }
+    }
 }
 
-macro_rules! told {
-    ($($type:ident),+: $usage:expr) => {
+macro_rules! counted {
+    ($($type:ident)+) => {
         $(impl Told for proto::$type {
-            fn tell(&self, record: &Record) {
-                let usage: fn(&Self) -> Option<&Usage> = $usage;
-                used(usage(self), record);
+            fn usage(&self) -> Option<&Usage> {
+                self.usage.as_ref()
             }
         })+
     };
 }
 
-told!(ClassifyResponse, EmbedResponse, PoolResponse, RerankResponse, ScoreResponse: |it| it.usage.as_ref());
-told!(
-    DetokenizeResponse, GetModelResponse, ListModelsResponse, StreamTranscribeResponse, StreamTranslateResponse,
-    TokenizeResponse, TranscribeResponse, TranslateResponse: |_| None
-);
+macro_rules! uncounted {
+    ($($type:ident)+) => {
+        $(impl Told for proto::$type {})+
+    };
+}
+
+counted!(ClassifyResponse EmbedResponse PoolResponse RerankResponse ScoreResponse);
+uncounted!(DetokenizeResponse GetModelResponse ListModelsResponse TokenizeResponse);
+uncounted!(StreamTranscribeResponse StreamTranslateResponse TranscribeResponse TranslateResponse);
 
 impl Told for proto::GenerateResponse {
-    fn tell(&self, record: &Record) {
-        used(self.usage.as_ref(), record);
-        for choice in &self.choices {
-            record.finished(name(choice.finish_reason()));
-        }
+    fn usage(&self) -> Option<&Usage> {
+        self.usage.as_ref()
+    }
+
+    fn finishes(&self) -> Vec<FinishReason> {
+        self.choices
+            .iter()
+            .map(proto::Choice::finish_reason)
+            .collect()
     }
 }
 
 impl Told for proto::StreamGenerateResponse {
-    fn tell(&self, record: &Record) {
+    fn usage(&self) -> Option<&Usage> {
         match &self.event {
-            Some(Event::Usage(usage)) => used(Some(usage), record),
-            Some(Event::Finished(finished)) => record.finished(name(finished.finish_reason())),
-            _ => {}
+            Some(Event::Usage(usage)) => Some(usage),
+            _ => None,
         }
     }
-}
 
-fn used(usage: Option<&Usage>, record: &Record) {
-    if let Some(usage) = usage {
-        record.used(usage.prompt_tokens, usage.completion_tokens);
-    }
-}
-
-/// As the contract names it; a word that it does not know is `unspecified`.
-fn name(reason: FinishReason) -> &'static str {
-    match reason {
-        FinishReason::Unspecified => "unspecified",
-        FinishReason::Stop => "stop",
-        FinishReason::Length => "length",
-        FinishReason::ToolCalls => "tool_calls",
-        FinishReason::ContentFilter => "content_filter",
-        FinishReason::Repetition => "repetition",
+    fn finishes(&self) -> Vec<FinishReason> {
+        match &self.event {
+            Some(Event::Finished(finished)) => vec![finished.finish_reason()],
+            _ => Vec::new(),
+        }
     }
 }

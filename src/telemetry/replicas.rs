@@ -1,4 +1,4 @@
-//! The series of replicas.
+//! What is counted of each replica, and of whatever else is open.
 
 use std::{
     collections::BTreeMap,
@@ -14,38 +14,33 @@ use prometheus_client::{
 
 use super::metrics::Labels;
 
-/// The upper buckets of the time to an answer's head.
-const BUCKETS: [f64; 12] = [
-    0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
-];
-
-/// The series by upstream and replica. Those of a removed replica go with the last who counts there, and a replica
-/// that is made anew by a reload counts on.
+/// The series of all replicas. Those of a removed one go with the last who counts there, and one that a reload makes
+/// anew counts on.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Replicas(Arc<Mutex<BTreeMap<Labels<2>, Weak<Series>>>>);
+pub(crate) struct Replicas(Arc<Mutex<BTreeMap<Labels, Weak<Series>>>>);
 
 /// What is counted of one replica.
 #[derive(Debug)]
 pub(crate) struct Series {
-    pub(super) labels: Labels<2>,
+    labels: Labels,
     pub(crate) in_flight: Gauge,
-    /// 1 where it answered when it was last asked for its health, 0 where it did not; negative, and not shown, before.
+    /// Whether it answered when it was last asked for its health, as 1 or 0; negative, and not shown, before.
     pub(crate) up: Gauge,
     pub(crate) attempts: Counter,
-    /// Calls that went to another replica after it failed.
     pub(crate) failovers: Counter,
     pub(crate) ejections: Counter,
-    /// Seconds to the head of its answer.
-    pub(crate) first_byte: Histogram,
+    pub(super) first_byte: Histogram,
 }
 
+/// One that is counted until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Counted(Gauge);
+
 impl Replicas {
-    /// Those of a replica; all with the same names are one.
+    /// Those of a replica; all of the same names are one.
     pub(crate) fn series(&self, upstream: &str, replica: &str) -> Arc<Series> {
-        let labels = [
-            ("upstream", upstream.to_owned().into()),
-            ("replica", replica.to_owned().into()),
-        ];
+        let label = |text: &str| text.to_owned().into();
+        let labels = vec![("upstream", label(upstream)), ("replica", label(replica))];
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(series) = all.get(&labels).and_then(Weak::upgrade) {
             return series;
@@ -57,7 +52,7 @@ impl Replicas {
             attempts: Counter::default(),
             failovers: Counter::default(),
             ejections: Counter::default(),
-            first_byte: Histogram::new(BUCKETS),
+            first_byte: Histogram::new((0..14).map(|n| 0.005 * 2.5_f64.powi(n))),
         });
         series.up.set(-1);
         all.insert(labels, Arc::downgrade(&series));
@@ -66,19 +61,31 @@ impl Replicas {
 }
 
 impl Series {
-    pub(crate) fn upstream(&self) -> &str {
-        &self.labels[0].1
+    /// The names of its upstream and its replica.
+    pub(crate) fn names(&self) -> [&str; 2] {
+        [0, 1].map(|n| self.labels.get(n).map_or("", |(_, name)| name))
     }
+}
 
-    pub(crate) fn replica(&self) -> &str {
-        &self.labels[1].1
+impl Counted {
+    /// Counts one more, unless there are `most` already.
+    pub(crate) fn begin(gauge: &Gauge, most: usize) -> Option<Self> {
+        let counted = Self(gauge.clone());
+        let n_before = usize::try_from(gauge.inc()).unwrap_or_default();
+        (n_before < most).then_some(counted)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.dec();
     }
 }
 
 impl Collector for Replicas {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.retain(|_labels, series| series.strong_count() > 0);
+        all.retain(|_, series| series.strong_count() > 0);
         let all: Vec<_> = all.values().filter_map(Weak::upgrade).collect();
         type Get = fn(&Series) -> &dyn EncodeMetric;
         let families: [(&str, &str, Get); 6] = [
@@ -87,26 +94,21 @@ impl Collector for Replicas {
             }),
             ("up", "Whether a replica answers to probes", |it| &it.up),
             ("attempts", "Requests sent to a replica", |it| &it.attempts),
-            ("failovers", "Calls that went on to another replica", |it| {
+            ("failovers", "Calls that another was asked for", |it| {
                 &it.failovers
             }),
             ("ejections", "Times that a replica was left out", |it| {
                 &it.ejections
             }),
-            (
-                "first_byte_seconds",
-                "Time to the head of an answer",
-                |it| &it.first_byte,
-            ),
+            ("first_byte_seconds", "Time to an answer's head", |it| {
+                &it.first_byte
+            }),
         ];
         for (name, help, get) in families {
-            let mut shown = all
-                .iter()
-                .filter(|it| name != "up" || it.up.get() >= 0)
-                .peekable();
+            let is_shown = |it: &&Arc<Series>| name != "up" || it.up.get() >= 0;
+            let mut shown = all.iter().filter(is_shown).peekable();
             let Some(first) = shown.peek() else { continue };
-            let name = format!("adapter_upstream_{name}");
-            let kind = get(first).metric_type();
+            let (name, kind) = (format!("adapter_upstream_{name}"), get(first).metric_type());
             let mut family = encoder.encode_descriptor(&name, help, None, kind)?;
             for series in shown {
                 get(series).encode(family.encode_family(&series.labels)?)?;

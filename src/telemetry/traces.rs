@@ -1,13 +1,13 @@
 //! Traces by OpenTelemetry: a SERVER span for each call, and a CLIENT span for each attempt at a replica.
 //!
-//! They say who was asked for what model, how long it took and how it ended; never what was asked or answered.
+//! They say who was asked for which model, how long it took and how it ended; never what was asked or answered.
 
-use std::{error::Error, sync::LazyLock, time::Duration};
+use std::{collections::HashMap, error::Error, sync::LazyLock, time::Duration};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use opentelemetry::{
-    Array, Context, Key, KeyValue, StringValue, Value,
-    propagation::{Extractor, Injector, TextMapPropagator},
+    Array, Context, Key, KeyValue, Value,
+    propagation::TextMapPropagator,
     trace::{Span as _, SpanKind, Status, TraceContextExt, Tracer as _, TracerProvider as _},
 };
 use opentelemetry_otlp::SpanExporter;
@@ -19,7 +19,7 @@ use opentelemetry_sdk::{
 use tokio::task::spawn_blocking;
 
 use super::{
-    methods::{Method, code_names},
+    metrics::is_served,
     record::{Attempt, Ended, Facts},
 };
 use crate::config;
@@ -29,17 +29,16 @@ const NAME: &str = env!("CARGO_PKG_NAME");
 /// Longest time to send the last spans before the process ends.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
-static PROPAGATOR: LazyLock<TraceContextPropagator> = LazyLock::new(TraceContextPropagator::new);
-
-/// The codes by which a call has failed for the server, by the RPC conventions.
+/// The codes that are errors of the server, by the conventions for RPCs.
 const SERVER_ERRORS: [i32; 6] = [2, 4, 12, 13, 14, 15];
+
+static PROPAGATOR: LazyLock<TraceContextPropagator> = LazyLock::new(TraceContextPropagator::new);
 
 /// Sends spans to the collector that the environment names; nothing where it names none.
 ///
-/// The SDK sends them in batches, from a thread of its own. Where the collector is slow, those that do not fit in its
-/// queue are dropped.
+/// The SDK sends batches from a thread of its own, and drops what a slow collector leaves no room for.
 #[derive(Debug)]
-pub(crate) struct Tracing(Option<(SdkTracerProvider, SdkTracer)>);
+pub(super) struct Tracing(Option<(SdkTracerProvider, SdkTracer)>);
 
 /// The spans of a call. Dropping them ends them.
 #[derive(Debug)]
@@ -50,24 +49,19 @@ pub(super) struct Spans {
     client: Option<Span>,
 }
 
-// === impl Tracing ===
-
 impl Tracing {
-    /// Must be called where tasks run.
-    pub(crate) fn start() -> Result<Self, Box<dyn Error + Send + Sync>> {
+    pub(super) fn start() -> Result<Self, Box<dyn Error + Send + Sync>> {
         if !config::exports_traces()? {
             return Ok(Self(None));
         }
         let exporter = SpanExporter::builder().with_tonic().build()?;
-        let found = Resource::builder().build();
-        let name = found.get(&Key::from_static_str("service.name"));
-        let is_named = name.is_some_and(|name| !name.as_str().starts_with("unknown_service"));
-        let resource = Resource::builder();
-        let resource = if is_named {
-            resource
-        } else {
-            resource.with_service_name(NAME)
-        };
+        let mut resource = Resource::builder();
+        let name = Resource::builder()
+            .build()
+            .get(&Key::from_static_str("service.name"));
+        if name.is_none_or(|name| name.as_str().starts_with("unknown_service")) {
+            resource = resource.with_service_name(NAME);
+        }
         let version = KeyValue::new("service.version", env!("CARGO_PKG_VERSION"));
         let provider = SdkTracerProvider::builder()
             .with_batch_exporter(exporter)
@@ -77,73 +71,75 @@ impl Tracing {
         Ok(Self(Some((provider, tracer))))
     }
 
-    /// Sends what waits, as far as the collector takes it soon.
-    pub(crate) async fn stop(&self) {
-        if let Some((provider, _)) = &self.0 {
-            let provider = provider.clone();
+    pub(super) async fn stop(&self) {
+        if let Some((provider, _)) = self.0.clone() {
             // Without a collector there is nobody to tell.
             let _ = spawn_blocking(move || provider.shutdown_with_timeout(STOP_TIMEOUT)).await;
         }
     }
 
     /// The spans of a call that begins, whose request has that trace context.
-    pub(super) fn spans(
-        &self,
-        method: &Method,
-        sent: &[(HeaderName, HeaderValue)],
-    ) -> Option<Spans> {
+    pub(super) fn spans(&self, path: &str, sent: &[(HeaderName, HeaderValue)]) -> Option<Spans> {
         let (_, tracer) = self.0.as_ref()?;
-        let parent = PROPAGATOR.extract_with_context(&Context::new(), &Sent(sent));
-        let name = if method.is_known() {
-            method.name.clone()
-        } else {
-            "_OTHER".to_owned()
+        let text = |(name, value): &(HeaderName, HeaderValue)| {
+            Some((name.to_string(), value.to_str().ok()?.to_owned()))
         };
-        let server = tracer
-            .span_builder(name.clone())
-            .with_kind(SpanKind::Server)
-            .with_attributes([
-                KeyValue::new("rpc.system.name", "grpc"),
-                KeyValue::new("rpc.method", name),
-            ])
-            .start_with_context(tracer, &parent);
+        let sent: HashMap<_, _> = sent.iter().filter_map(text).collect();
+        let parent = PROPAGATOR.extract_with_context(&Context::new(), &sent);
+        let name = if is_served(path) {
+            path.trim_start_matches('/')
+        } else {
+            "_OTHER"
+        };
+        let attributes = [("rpc.system.name", "grpc"), ("rpc.method", name)];
+        let span = tracer
+            .span_builder(name.to_owned())
+            .with_kind(SpanKind::Server);
+        let span = span
+            .with_attributes(attributes.map(|(key, value)| KeyValue::new(key, value.to_owned())));
+        let (server, tracer) = (span.start_with_context(tracer, &parent), tracer.clone());
         Some(Spans {
-            tracer: tracer.clone(),
+            tracer,
             server,
             client: None,
         })
     }
 }
 
-// === impl Spans ===
-
 impl Spans {
-    /// Ends the attempt before, which must have failed.
+    /// Another attempt, where the one before has failed.
     pub(super) fn attempt(&mut self, attempt: &Attempt) {
         if let Some(mut before) = self.client.take() {
             before.set_status(Status::error("another replica is asked"));
         }
-        let parent = self.server.span_context().clone();
-        let parent = Context::new().with_remote_span_context(parent);
-        let (operation, model) = (attempt.operation, attempt.model.clone());
-        let span = self
-            .tracer
-            .span_builder(format!("{operation} {model}").trim_end().to_owned());
+        let parent = Context::new().with_remote_span_context(self.server.span_context().clone());
+        let (model, [upstream, replica]) = (&attempt.model, attempt.series.names());
         let attributes = [
-            KeyValue::new("gen_ai.operation.name", operation),
-            KeyValue::new("gen_ai.provider.name", "vllm"),
-            KeyValue::new("gen_ai.request.model", model),
-            KeyValue::new("adapter.upstream", attempt.series.upstream().to_owned()),
-            KeyValue::new("adapter.replica", attempt.series.replica().to_owned()),
+            ("gen_ai.operation.name", attempt.operation),
+            ("gen_ai.provider.name", "vllm"),
+            ("gen_ai.request.model", model),
+            ("adapter.upstream", upstream),
+            ("adapter.replica", replica),
         ];
-        let span = span.with_kind(SpanKind::Client).with_attributes(attributes);
+        let name = format!("{} {model}", attempt.operation);
+        let span = self.tracer.span_builder(name).with_kind(SpanKind::Client);
+        let span = span
+            .with_attributes(attributes.map(|(key, value)| KeyValue::new(key, value.to_owned())));
         self.client = Some(span.start_with_context(&self.tracer, &parent));
     }
 
     pub(super) fn inject(&self, headers: &mut HeaderMap) {
         let span = self.client.as_ref().unwrap_or(&self.server);
         let context = Context::new().with_remote_span_context(span.span_context().clone());
-        PROPAGATOR.inject_context(&context, &mut Headers(headers));
+        let mut sent = HashMap::new();
+        PROPAGATOR.inject_context(&context, &mut sent);
+        for (name, value) in sent {
+            if let (Ok(name), Ok(value)) =
+                (HeaderName::try_from(name), HeaderValue::try_from(value))
+            {
+                headers.insert(name, value);
+            }
+        }
     }
 
     pub(super) fn trace_id(&self) -> String {
@@ -151,43 +147,38 @@ impl Spans {
     }
 
     pub(super) fn end(mut self, ended: &Ended<'_>, facts: &Facts) {
-        if let Some(mut client) = self.client.take() {
-            let numbers = [
+        if let (Some(client), Some(attempt)) = (&mut self.client, &facts.attempt) {
+            let reasons = facts
+                .finish_reasons
+                .iter()
+                .map(|it| it.clone().into())
+                .collect();
+            let n_tokens = |n: Option<i32>| n.map(|n| Value::I64(n.into()));
+            for (key, value) in [
                 (
-                    "gen_ai.usage.input_tokens",
-                    facts.prompt_tokens.map(|n| Value::I64(n.into())),
+                    "gen_ai.response.model",
+                    Some(attempt.labels[1].to_string().into()),
                 ),
                 (
-                    "gen_ai.usage.output_tokens",
-                    facts.completion_tokens.map(|n| Value::I64(n.into())),
+                    "gen_ai.response.finish_reasons",
+                    Some(Value::Array(Array::String(reasons))),
                 ),
                 (
                     "gen_ai.response.time_to_first_chunk",
                     facts.first_chunk.map(Value::F64),
                 ),
-            ];
-            for (key, value) in numbers {
-                if let Some(value) = value {
-                    client.set_attribute(KeyValue::new(key, value));
-                }
+                ("gen_ai.usage.input_tokens", n_tokens(facts.prompt_tokens)),
+                (
+                    "gen_ai.usage.output_tokens",
+                    n_tokens(facts.completion_tokens),
+                ),
+            ] {
+                client.set_attributes(value.map(|value| KeyValue::new(key, value)));
             }
-            if let Some(model) = facts.attempt.as_ref().map(|it| it.models[1].to_string()) {
-                client.set_attribute(KeyValue::new("gen_ai.response.model", model));
-            }
-            if !facts.finish_reasons.is_empty() {
-                let reasons = facts
-                    .finish_reasons
-                    .iter()
-                    .map(|it| StringValue::from(*it))
-                    .collect();
-                let reasons = Value::Array(Array::String(reasons));
-                client.set_attribute(KeyValue::new("gen_ai.response.finish_reasons", reasons));
-            }
-            fail(&mut client, ended, ended.code != 0);
+            fail(client, ended, ended.code != 0);
         }
-        let code = code_names(ended.code).1;
-        self.server
-            .set_attribute(KeyValue::new("rpc.response.status_code", code));
+        let code = KeyValue::new("rpc.response.status_code", ended.code_names().1);
+        self.server.set_attribute(code);
         fail(&mut self.server, ended, SERVER_ERRORS.contains(&ended.code));
     }
 }
@@ -196,29 +187,5 @@ fn fail(span: &mut Span, ended: &Ended<'_>, is_error: bool) {
     if is_error {
         span.set_attribute(KeyValue::new("error.type", ended.reason));
         span.set_status(Status::error(ended.reason));
-    }
-}
-
-/// The trace context of a request, as it came.
-struct Sent<'a>(&'a [(HeaderName, HeaderValue)]);
-
-struct Headers<'a>(&'a mut HeaderMap);
-
-impl Extractor for Sent<'_> {
-    fn get(&self, key: &str) -> Option<&str> {
-        let (_, value) = self.0.iter().find(|(name, _)| name == key)?;
-        value.to_str().ok()
-    }
-
-    fn keys(&self) -> Vec<&str> {
-        self.0.iter().map(|(name, _)| name.as_str()).collect()
-    }
-}
-
-impl Injector for Headers<'_> {
-    fn set(&mut self, key: &str, value: String) {
-        if let (Ok(name), Ok(value)) = (HeaderName::try_from(key), HeaderValue::try_from(value)) {
-            self.0.insert(name, value);
-        }
     }
 }

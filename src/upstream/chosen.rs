@@ -5,14 +5,15 @@ use std::sync::{Arc, atomic::Ordering::Relaxed};
 use bytes::Bytes;
 use http::HeaderValue;
 use serde::Serialize;
+use tokio::time::Instant;
 
 use super::{
-    answer::Answer, balance::Picked, error::Error, events::Events, group::Group,
-    in_flight::InFlight, replica::Replica, route::Route, transport::Headers, wanted::KEY,
+    answer::Answer, balance::Picked, error::Error, events::Events, group::Group, replica::Replica,
+    route::Route, transport::Headers, wanted::KEY,
 };
 use crate::{
     openai::{named::Named, transcription::TranscriptionForm, version::Version},
-    telemetry::{Attempt, Label},
+    telemetry::{Attempt, Counted, Label},
 };
 
 /// The upstream of one call, with a replica that counts it.
@@ -158,6 +159,18 @@ impl Chosen {
         })
     }
 
+    /// Writes down that the picked replica is asked for that model.
+    fn count(&self, route: Route, model: &str, headers: &Headers) {
+        headers.n_attempts.fetch_add(1, Relaxed);
+        headers.record.attempt(Attempt {
+            begun: Instant::now(),
+            operation: route.operation(),
+            model: model.to_owned(),
+            labels: [self.model.clone(), self.group.label(model)],
+            series: Arc::clone(&self.picked.0.series),
+        });
+    }
+
     /// Asks the picked replica, and at most one other.
     async fn ask<R: Named, B: Clone, T, F>(
         mut self,
@@ -165,7 +178,7 @@ impl Chosen {
         encode: impl Fn(&R) -> Result<B, Error>,
         send: impl Fn(Arc<Replica>, B) -> F,
         headers: &Headers,
-    ) -> Result<(T, InFlight), Error>
+    ) -> Result<(T, Counted), Error>
     where
         F: Future<Output = Result<T, Error>>,
     {
@@ -175,14 +188,8 @@ impl Chosen {
         let mut request = self.fallback.is_some().then_some(request);
         let mut has_moved = false;
         loop {
-            headers.n_attempts.fetch_add(1, Relaxed);
+            self.count(route, &model, headers);
             let (replica, counted) = self.picked;
-            headers.record.attempt(Attempt {
-                operation: route.operation(),
-                models: [self.model.clone(), self.group.label(&model)],
-                model: model.clone(),
-                series: Arc::clone(&replica.series),
-            });
             let answer = send(Arc::clone(&replica), body.clone()).await;
             replica.record(answer.as_ref().err());
             let error = match answer {

@@ -4,8 +4,6 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::StatusCode;
-use prometheus_client::metrics::histogram::Histogram;
-use tokio::time::Instant;
 
 use super::{
     answer::{self, Answer},
@@ -25,7 +23,7 @@ use crate::{
 };
 
 /// Limit of requests about the upstream itself. They do not reach the engine, so a healthy upstream answers at once.
-const INQUIRY_TIMEOUT: Duration = Duration::from_secs(2);
+pub(super) const INQUIRY_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// `/version` is some 20 bytes.
 const MAX_VERSION_BYTES: usize = 1024;
@@ -40,8 +38,6 @@ pub(crate) struct Client {
     /// `None` where `/version` gives no release of vLLM.
     version: Known<Option<Version>>,
     routes: Known<Vec<Route>>,
-    /// Seconds to the heads of answers to calls.
-    first_byte: Histogram,
 }
 
 /// The client cannot be made from its configuration.
@@ -54,7 +50,6 @@ impl Client {
     pub(crate) fn new(
         upstream: &config::Upstream,
         limits: config::Limits,
-        first_byte: Histogram,
     ) -> Result<Self, SetupError> {
         Ok(Self {
             transport: Arc::new(Transport::new(upstream).map_err(SetupError)?),
@@ -63,7 +58,6 @@ impl Client {
             max_body_bytes: upstream.max_body_bytes,
             version: Known::default(),
             routes: Known::default(),
-            first_byte,
         })
     }
 
@@ -74,7 +68,7 @@ impl Client {
         json: Bytes,
         headers: &Headers,
     ) -> Result<Answer, Error> {
-        let answered = self.timed(self.transport.post_json(route, json, headers));
+        let answered = self.transport.post_json(route, json, headers);
         whole(answered, self.max_body_bytes).await
     }
 
@@ -85,7 +79,7 @@ impl Client {
         form: TranscriptionForm,
         headers: &Headers,
     ) -> Result<Answer, Error> {
-        let answered = self.timed(self.transport.post_form(route, form, headers));
+        let answered = self.transport.post_form(route, form, headers);
         whole(answered, self.max_body_bytes).await
     }
 
@@ -172,23 +166,12 @@ impl Client {
         self.transport.pool.expire();
     }
 
-    /// Observes the time to the head of an answer.
-    async fn timed(
-        &self,
-        answered: impl Future<Output = Result<Answered, Error>>,
-    ) -> Result<Answered, Error> {
-        let begun = Instant::now();
-        let answered = answered.await?;
-        self.first_byte.observe(begun.elapsed().as_secs_f64());
-        Ok(answered)
-    }
-
     async fn first_event(
         &self,
         answered: impl Future<Output = Result<Answered, Error>>,
     ) -> Result<Events, Error> {
         let first = async {
-            let (response, attempt) = self.timed(answered).await?;
+            let (response, attempt) = answered.await?;
             let response = answer::successful(response).await?;
             let mut events = Events::receive(response, self.max_event_bytes).await?;
             if !events.advance().await? {

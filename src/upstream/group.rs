@@ -88,7 +88,7 @@ impl Group {
             &label
         };
         let series = self.metrics.replicas.series(upstream_name, shown);
-        let client = Client::new(&upstream, self.limits, series.first_byte.clone())?;
+        let client = Client::new(&upstream, self.limits)?;
         let replica = Replica::new(client, label, series, self.config.max_in_flight);
         Ok(Arc::new(replica))
     }

@@ -4,7 +4,7 @@ use std::{
     ops::Deref,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicBool, Ordering::Relaxed},
     },
     time::Duration,
 };
@@ -12,8 +12,8 @@ use std::{
 use http::StatusCode;
 use tokio::time::Instant;
 
-use super::{client::Client, error::Error, in_flight::InFlight};
-use crate::telemetry::Series;
+use super::{client::Client, error::Error};
+use crate::telemetry::{Counted, Series};
 
 /// Failures in a row after which a replica is out.
 const MAX_FAILURES: u32 = 3;
@@ -30,7 +30,6 @@ pub(crate) struct Replica {
     pub(super) label: String,
     /// What is counted of it for operators.
     pub(super) series: Arc<Series>,
-    in_flight: Arc<AtomicUsize>,
     max_in_flight: usize,
     /// Whether `trouble` may say anything, so that a sound replica costs no lock.
     is_troubled: AtomicBool,
@@ -79,7 +78,6 @@ impl Replica {
             client,
             label,
             series,
-            in_flight: Arc::default(),
             max_in_flight: max_in_flight.unwrap_or(usize::MAX),
             is_troubled: AtomicBool::new(false),
             trouble: Mutex::default(),
@@ -88,12 +86,12 @@ impl Replica {
     }
 
     /// Counts a request; `None` where it has as many as it may.
-    pub(super) fn begin(&self) -> Option<InFlight> {
-        InFlight::begin(&self.in_flight, &self.series, self.max_in_flight)
+    pub(super) fn begin(&self) -> Option<Counted> {
+        Counted::begin(&self.series.in_flight, self.max_in_flight)
     }
 
     pub(super) fn n_in_flight(&self) -> usize {
-        self.in_flight.load(Relaxed)
+        usize::try_from(self.series.in_flight.get()).unwrap_or_default()
     }
 
     pub(super) fn has_room(&self) -> bool {

@@ -161,6 +161,7 @@ impl Transport {
         let json = HeaderValue::from_static("application/json");
         request.headers_mut().insert(header::CONTENT_TYPE, json);
         let head = connection.send(request).await?;
+        headers.record.answered();
         let body = Body::InPlace(connection, self.pool.clone());
         Ok((Response::from_parts(head, body), attempt))
     }
@@ -199,6 +200,7 @@ impl Transport {
             .await;
         match sent.map_err(reqwest::Error::without_url) {
             Ok(response) => {
+                headers.record.answered();
                 let response = Response::<reqwest::Body>::from(response);
                 Ok((response.map(Body::Reqwest), attempt))
             }

@@ -18,6 +18,7 @@ use super::{
     group::Group,
     set::{Table, Upstreams},
 };
+use crate::telemetry::result;
 
 /// How often the names of models and hosts are asked for again.
 const DISCOVERY: Duration = Duration::from_secs(30);
@@ -113,7 +114,11 @@ impl Upstreams {
                         Ok(new) => {
                             new.keep_discovered(&table);
                             self.0.table.store(Arc::new(new));
-                            self.0.metrics.config_reloaded(true);
+                            self.0
+                                .metrics
+                                .config_reloads
+                                .get_or_create(&result(true))
+                                .inc();
                             tracing::info!("the configuration was read again");
                             last_faults.clear();
                             continue;
@@ -123,7 +128,11 @@ impl Upstreams {
                 }
                 Err(faults) => faults.to_string(),
             };
-            self.0.metrics.config_reloaded(false);
+            self.0
+                .metrics
+                .config_reloads
+                .get_or_create(&result(false))
+                .inc();
             if is_asked || faults != last_faults {
                 tracing::error!(%faults, "the configuration has faults, the running one is kept");
             }
