@@ -63,7 +63,10 @@ fn main() -> ExitCode {
         Err(error) => {
             // By way of the log, which does not wait where nobody reads it.
             log.write_failure(&Chain(error.as_ref()));
-            ExitCode::FAILURE
+            match error.downcast_ref() {
+                Some(server::Error::Tls(_)) => ExitCode::from(EXIT_USAGE),
+                _ => ExitCode::FAILURE,
+            }
         }
     }
 }
@@ -126,10 +129,8 @@ fn check(config: &Config, is_offline: bool) -> Result<(), Box<dyn Error>> {
         let urls = urls.collect::<Vec<_>>().join(", ");
         lines.push(format!("upstream {name}: at {urls}"));
     }
-    if !is_offline {
-        let runtime = tokio::runtime::Runtime::new()?;
-        lines.extend(runtime.block_on(server::describe(config))?);
-    }
+    let runtime = tokio::runtime::Runtime::new()?;
+    lines.extend(runtime.block_on(server::describe(config, is_offline))?);
     Ok(writeln!(io::stdout(), "{}", lines.join("\n"))?)
 }
 

@@ -109,6 +109,7 @@ fn unroutable_report(error: &Unroutable, call: &Call) -> Report {
         Unroutable::ForeignUrl => return report(PermissionDenied, "BASE_URL_NOT_ALLOWED"),
         Unroutable::UnknownUpstream => return report(NotFound, "UPSTREAM_NOT_FOUND"),
         Unroutable::UnknownModel => return refusal::no_model(call),
+        Unroutable::Unasked => return report(Unavailable, "UPSTREAM_CONNECT"),
         Unroutable::Overloaded => {
             let mut report = report(ResourceExhausted, "OVERLOADED");
             report.retry = Retry::After(refusal::about_a_second(call.id()));

@@ -39,14 +39,19 @@ pub(crate) struct Replica {
 }
 
 /// What went wrong since the last good answer.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 struct Trouble {
     n_failures: u32,
     /// How often it was out.
     n_outs: u32,
+    /// Out for its failures.
     until: Option<Instant>,
+    /// Out as long as it asked for, whatever it answers meanwhile to earlier requests.
+    rests_until: Option<Instant>,
     /// It did not answer, so that an answer to a probe brings it back.
     is_unreachable: bool,
+    /// The last probe failed. One that is out waits for a good one, so that no call is lost to find out.
+    fails_probes: bool,
 }
 
 /// What an outcome says about a replica.
@@ -100,8 +105,12 @@ impl Replica {
 
     /// Whether it is left out for a while.
     pub(super) fn is_out(&self) -> bool {
-        self.is_troubled.load(Relaxed)
-            && (self.with(|trouble| trouble.until)).is_some_and(|until| Instant::now() < until)
+        let is_out = |trouble: &mut Trouble| {
+            let until = trouble.until.max(trouble.rests_until);
+            trouble.fails_probes && trouble.n_failures >= MAX_FAILURES
+                || until.is_some_and(|until| Instant::now() < until)
+        };
+        self.is_troubled.load(Relaxed) && self.with(is_out)
     }
 
     /// Takes note of how a request ended.
@@ -109,13 +118,19 @@ impl Replica {
         match error.map_or(Verdict::Good, verdict) {
             Verdict::Neutral => {}
             Verdict::Good => {
-                if self.is_troubled.swap(false, Relaxed) {
-                    self.with(|trouble| *trouble = Trouble::default());
+                if self.is_troubled.load(Relaxed) {
+                    self.with(|trouble| {
+                        let rests_until = trouble.rests_until.filter(|it| Instant::now() < *it);
+                        *trouble = Trouble {
+                            rests_until,
+                            ..Trouble::default()
+                        };
+                    });
                 }
             }
             Verdict::Rest(time) => {
-                self.with(|trouble| trouble.until = Some(Instant::now() + time));
-                self.is_troubled.store(true, Relaxed);
+                let until = Some(Instant::now() + time);
+                self.with(|trouble| trouble.rests_until = trouble.rests_until.max(until));
             }
             Verdict::Unreachable => self.failed(true),
             Verdict::Failed => self.failed(false),
@@ -129,15 +144,11 @@ impl Replica {
             .is_ok_and(|status| !status.is_server_error());
         self.series.up.set(answers.into());
         let changed = self.answers.swap(answers, Relaxed) != answers;
-        match health {
-            Ok(_) if answers => {
-                let is_back = |trouble: &Trouble| trouble.is_unreachable;
-                if self.is_troubled.load(Relaxed) && self.with(|trouble| is_back(trouble)) {
-                    self.record(None);
-                }
-            }
-            Ok(_) => self.failed(false),
-            Err(error) => self.record(Some(error)),
+        self.with(|trouble| trouble.fails_probes = !answers);
+        if !answers {
+            self.failed(true);
+        } else if self.with(|trouble| trouble.is_unreachable) {
+            self.record(None);
         }
         if changed {
             tracing::info!(replica = %self.label, answers, "health of a replica");
@@ -145,9 +156,8 @@ impl Replica {
     }
 
     fn failed(&self, is_unreachable: bool) {
-        self.is_troubled.store(true, Relaxed);
         self.with(|trouble| {
-            trouble.n_failures += 1;
+            trouble.n_failures = trouble.n_failures.saturating_add(1);
             trouble.is_unreachable = is_unreachable;
             let is_out = trouble.until.is_some_and(|until| Instant::now() < until);
             if trouble.n_failures < MAX_FAILURES || is_out {
@@ -157,7 +167,7 @@ impl Replica {
             let time = doubled
                 .min(LONGEST_OUT)
                 .mul_f64(0.8 + 0.4 * fastrand::f64());
-            trouble.n_outs += 1;
+            trouble.n_outs = trouble.n_outs.saturating_add(1);
             self.series.ejections.inc();
             trouble.until = Some(Instant::now() + time);
             tracing::warn!(replica = %self.label, ?time, "a replica is out");
@@ -165,7 +175,11 @@ impl Replica {
     }
 
     fn with<T>(&self, change: impl FnOnce(&mut Trouble) -> T) -> T {
-        change(&mut self.trouble.lock().unwrap_or_else(PoisonError::into_inner))
+        let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        let changed = change(&mut trouble);
+        let is_troubled = *trouble != Trouble::default();
+        self.is_troubled.store(is_troubled, Relaxed);
+        changed
     }
 }
 
@@ -186,3 +200,6 @@ fn verdict(error: &Error) -> Verdict {
         Error::Redirected(_) | Error::Protocol(_) | Error::TooLarge { .. } => Verdict::Good,
     }
 }
+
+#[cfg(test)]
+pub(super) mod tests;
