@@ -1,4 +1,4 @@
-//! `docs/COVERAGE.md`: every route and field of vLLM's API, by its own OpenAPI document and by the tables of names.
+//! `docs/COVERAGE.md`: every route and field of vLLM's API, by its own `OpenAPI` document and by the tables of names.
 //!
 //! With `UPDATE_SNAPSHOTS=1` in the environment the page is written anew. A field of another vLLM that no table and no
 //! reason here speaks of fails the test.
