@@ -32,7 +32,7 @@ pub(crate) type Labels = Vec<(&'static str, Label)>;
 type Counters = Family<Labels, Counter>;
 type Histograms = Family<Labels, Histogram, Buckets>;
 
-/// Upper ends of buckets: of times by the conventions for `GenAI`, and of calls; a token count's are powers of four.
+/// Upper ends of buckets: of times by the conventions for GenAI, and of calls; a token count's are powers of four.
 const SECONDS: Buckets = Buckets(0.01, 2.0);
 const CALL_SECONDS: Buckets = Buckets(0.005, 2.5);
 const TOKENS: Buckets = Buckets(1.0, 4.0);
@@ -99,7 +99,7 @@ metrics! {
 }
 
 impl Metrics {
-    /// The text of all metrics with its content type: `OpenMetrics` where the scraper takes it, or Prometheus's older one.
+    /// The text of all metrics with its content type: OpenMetrics where the scraper takes it, or Prometheus's older one.
     pub(crate) fn encode(&self, accept: &str) -> (&'static str, String) {
         let mut all = String::new();
         let is_open = accept.contains("openmetrics");

@@ -12,6 +12,7 @@ use super::{
     replicas::{Counted, Series},
     traces::Spans,
 };
+use crate::proto::{FinishReason, Usage};
 
 /// The codes by number, as grpc-go writes them and as OpenTelemetry does.
 const CODES: &str = "OK Canceled Unknown InvalidArgument DeadlineExceeded NotFound AlreadyExists PermissionDenied \
@@ -47,7 +48,7 @@ pub(crate) struct Facts {
 #[derive(Debug)]
 pub(crate) struct Attempt {
     pub(crate) begun: Instant,
-    /// By the conventions for `GenAI`, as `chat`.
+    /// By the conventions for GenAI, as `chat`.
     pub(crate) operation: &'static str,
     /// The model that the replica is asked for; empty where it chooses.
     pub(crate) model: String,
@@ -138,14 +139,19 @@ impl Record {
     }
 
     /// The upstream has counted tokens; its last counts are those of the whole answer.
-    pub(crate) fn used(&self, prompt_tokens: Option<i32>, completion_tokens: Option<i32>) {
-        let mut facts = self.facts();
-        (facts.prompt_tokens, facts.completion_tokens) = (prompt_tokens, completion_tokens);
+    pub(crate) fn used(&self, usage: Option<&Usage>) {
+        if let Some(usage) = usage {
+            let mut facts = self.facts();
+            facts.prompt_tokens = usage.prompt_tokens;
+            facts.completion_tokens = usage.completion_tokens;
+        }
     }
 
-    /// A choice has ended, for that reason of the contract.
-    pub(crate) fn finished(&self, reason: String) {
-        self.facts().finish_reasons.push(reason);
+    /// A choice has ended.
+    pub(crate) fn finished(&self, reason: FinishReason) {
+        let name = reason.as_str_name().trim_start_matches("FINISH_REASON_");
+        let name = name.to_ascii_lowercase();
+        self.facts().finish_reasons.push(name);
     }
 
     /// The call has ended; nothing is left here.

@@ -44,7 +44,7 @@ impl Route {
         Self::TRANSCRIPTIONS,
     ];
 
-    /// What it does, by the conventions for `GenAI` of OpenTelemetry, or by its own name where they have none.
+    /// What it does, by the conventions for GenAI of OpenTelemetry, or by its own name where they have none.
     pub(super) fn operation(self) -> &'static str {
         match self {
             Self::CHAT_COMPLETIONS => "chat",
