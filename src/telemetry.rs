@@ -1,6 +1,8 @@
 //! What operators see: the log, the metrics, the traces and the load report.
 
 mod chain;
+mod facts;
+mod labels;
 mod load;
 pub mod logging;
 mod metrics;
@@ -14,9 +16,11 @@ use std::{error::Error, sync::Arc};
 use http::{HeaderName, HeaderValue};
 
 pub use chain::Chain;
+pub(crate) use facts::{Attempt, Ended, Facts};
+pub(crate) use labels::{Label, OTHER};
 pub(crate) use load::LOAD_REPORT;
-pub(crate) use metrics::{Label, Metrics, OTHER, result};
-pub(crate) use record::{Attempt, Ended, Facts, Record};
+pub(crate) use metrics::{Metrics, result};
+pub(crate) use record::Record;
 pub(crate) use replicas::{Counted, Series};
 
 /// What a server tells of its calls.
@@ -55,9 +59,9 @@ impl Telemetry {
 
     /// A call has ended.
     pub(crate) fn end(&self, record: &Record, ended: &Ended<'_>) -> Facts {
-        let mut facts = record.take();
+        let (facts, spans) = record.take();
         self.metrics.end(ended, &facts);
-        if let Some(spans) = facts.spans.take() {
+        if let Some(spans) = spans {
             spans.end(ended, &facts);
         }
         facts

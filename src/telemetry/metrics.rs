@@ -3,7 +3,7 @@
 //! Labels are names of the configuration, of the contract, or those that an upstream lists: what a caller writes is
 //! never one, so that their number is bounded.
 
-use std::{borrow::Cow, collections::HashMap, sync::LazyLock};
+use std::{collections::HashMap, sync::LazyLock};
 
 use prometheus_client::{
     encoding::{prometheus_text, text},
@@ -18,17 +18,13 @@ use prometheus_client::{
 };
 
 use super::{
+    facts::{Ended, Facts},
+    labels::{Label, Labels, OTHER},
     process::Process,
-    record::{Ended, Facts},
     replicas::Replicas,
 };
 use crate::proto::DESCRIPTORS;
 
-/// In place of a name that a caller made up.
-pub(crate) const OTHER: &str = "other";
-
-pub(crate) type Label = Cow<'static, str>;
-pub(crate) type Labels = Vec<(&'static str, Label)>;
 type Counters = Family<Labels, Counter>;
 type Histograms = Family<Labels, Histogram, Buckets>;
 

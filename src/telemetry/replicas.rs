@@ -12,7 +12,7 @@ use prometheus_client::{
     metrics::{counter::Counter, gauge::Gauge, histogram::Histogram},
 };
 
-use super::metrics::Labels;
+use super::labels::Labels;
 
 /// The series of all replicas. Those of a removed one go with the last who counts there, and one that a reload makes
 /// anew counts on.

@@ -19,8 +19,8 @@ use opentelemetry_sdk::{
 use tokio::task::spawn_blocking;
 
 use super::{
+    facts::{Attempt, Ended, Facts},
     metrics::is_served,
-    record::{Attempt, Ended, Facts},
 };
 use crate::config;
 
