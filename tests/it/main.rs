@@ -31,6 +31,7 @@
 //! - `upstream_foreign`: answers that belong to another request.
 //! - `upstreams`: several upstreams and replicas: routing, balance, failover, readiness.
 //! - `upstreams_file`: the configuration file, `check`, and reading it again.
+//! - `upstreams_trouble`: replicas that are silent, down, full or resting, and come back.
 //! - `support`: the adapter, the scripted upstream and the requests that tests are made of.
 
 #![allow(
@@ -53,6 +54,7 @@
 
 mod architecture;
 mod ask;
+mod batches;
 mod caller_faults;
 mod classification;
 mod demo;
@@ -90,4 +92,5 @@ mod upstream_statuses;
 mod upstream_tls;
 mod upstreams;
 mod upstreams_file;
+mod upstreams_trouble;
 mod web;
