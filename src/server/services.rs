@@ -1,6 +1,6 @@
 //! Everything that is served: the one list.
 
-use std::convert::Infallible;
+use std::{convert::Infallible, sync::Arc};
 
 use http::{Request, Response};
 use tokio::sync::watch;
@@ -22,6 +22,7 @@ use crate::{
         transcription_service_server::TranscriptionServiceServer,
     },
     service::{Adapter, Readiness},
+    telemetry::Metrics,
 };
 
 /// The services of the contract, by method path, with their health.
@@ -35,8 +36,9 @@ pub(super) struct Services {
 /// Builds every service, and what has to run beside them.
 pub(super) fn services(
     config: &Config,
+    metrics: &Arc<Metrics>,
 ) -> Result<(Services, impl Future<Output = Infallible> + use<>), Error> {
-    let adapter = Adapter::new(config).map_err(|error| Error::Service(error.into()))?;
+    let adapter = Adapter::new(config, metrics).map_err(|error| Error::Service(error.into()))?;
     let upkeep = adapter.upkeep();
     let server = &config.server;
     /// A service of the contract with the limits that all have.

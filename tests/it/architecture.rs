@@ -89,7 +89,7 @@ const MODULES: &[Module] = &[
     },
     Module {
         name: "telemetry",
-        may_name: &["config"],
+        may_name: &["config", "proto"],
         must_not_hold: &["tonic::", "env::"],
     },
     Module {
@@ -99,7 +99,7 @@ const MODULES: &[Module] = &[
     },
     Module {
         name: "upstream",
-        may_name: &["config", "openai", "sse"],
+        may_name: &["config", "openai", "sse", "telemetry"],
         must_not_hold: &["tonic::", "env::"],
     },
 ];

@@ -79,6 +79,7 @@ mod server_tls;
 mod server_upstream;
 mod slow_callers;
 mod support;
+mod telemetry;
 mod tokenization;
 mod transcription;
 mod upstream_connections;
