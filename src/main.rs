@@ -40,6 +40,9 @@ fn main() -> ExitCode {
     if let Some(Command::Ask(options)) = command {
         return ask(&options);
     }
+    if let Some(Command::Keygen { name }) = command {
+        return keygen(&name);
+    }
     let config = match Config::try_from_args(args) {
         Ok(config) => config,
         Err(faults) => {
@@ -56,7 +59,9 @@ fn main() -> ExitCode {
     };
     let ended = match command {
         Some(Command::Check { offline }) => check(&config, offline),
-        Some(Command::Ask(_) | Command::Demo) | None => run(config, command),
+        Some(Command::Ask(_) | Command::Keygen { .. } | Command::Demo) | None => {
+            run(config, command)
+        }
     };
     match ended {
         Ok(()) => ExitCode::SUCCESS,
@@ -73,6 +78,18 @@ fn usage(error: &clap::Error) -> ExitCode {
     // Nothing can be done where the output is closed.
     let _ = error.print();
     if error.use_stderr() {
+        return ExitCode::from(EXIT_USAGE);
+    }
+    ExitCode::SUCCESS
+}
+
+/// Prints a new key and its entry.
+fn keygen(name: &str) -> ExitCode {
+    let printed = config::keygen(name);
+    let printed = printed.and_then(|it| write!(io::stdout(), "{it}").map_err(|it| it.to_string()));
+    if let Err(fault) = printed {
+        // Nothing can be done where standard error is closed.
+        let _ = writeln!(io::stderr(), "{fault}");
         return ExitCode::from(EXIT_USAGE);
     }
     ExitCode::SUCCESS
@@ -126,6 +143,7 @@ fn check(config: &Config, is_offline: bool) -> Result<(), Box<dyn Error>> {
         let urls = urls.collect::<Vec<_>>().join(", ");
         lines.push(format!("upstream {name}: at {urls}"));
     }
+    lines.extend(config.callers.iter().map(ToString::to_string));
     if !is_offline {
         let runtime = tokio::runtime::Runtime::new()?;
         lines.extend(runtime.block_on(server::describe(config))?);
@@ -146,7 +164,7 @@ async fn serve(mut config: Config, command: Option<Command>) -> Result<(), Box<d
     let mut listeners = server::Listeners::bind(&config).await?;
     let demo = match command {
         Some(Command::Demo) => Some(start_demo(&mut config, &mut listeners).await?),
-        Some(Command::Ask(_) | Command::Check { .. }) | None => None,
+        Some(Command::Ask(_) | Command::Check { .. } | Command::Keygen { .. }) | None => None,
     };
     let address = |listener: &TcpListener| listener.local_addr();
     let addresses = Addresses {

@@ -81,11 +81,13 @@ pub async fn serve(
     stop: impl Stream<Item = ()>,
 ) -> Result<(), Error> {
     let tls = Tls::new(&config.server.tls)?;
-    let (services, upkeep) = services::services(&config)?;
-    let admin = admin::serve(listeners.admin, services.health());
+    let adapter = Adapter::new(&config).map_err(|error| Error::Service(error.into()))?;
+    let services = services::services(&config, &adapter)?;
+    let admin = admin::serve(listeners.admin, services.health(), adapter.readiness());
     let web = listeners.web.map(|socket| (socket, config.web));
     let answers = Answers {
         routes: services.routes.clone(),
+        access: adapter.access(),
         admission: Admission::new(
             config.server.max_in_flight,
             config.server.max_request_memory,
@@ -97,7 +99,7 @@ pub async fn serve(
     let answers = Arc::new(answers);
     tokio::select! {
         served = run(listeners.grpc, web, services, Arc::clone(&answers), stop) => served,
-        never = upkeep => match never {},
+        never = adapter.upkeep() => match never {},
         never = admin => match never {},
         never = tls::watch(answers.tls.as_ref()) => match never {},
     }

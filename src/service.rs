@@ -22,6 +22,7 @@ use tonic::{Request, Response, Status};
 
 use self::{call::Call, error::Error};
 use crate::{
+    access::Access,
     config::{Config, Policy},
     openai::named::Named,
     upstream::{Answer, Chosen, Route, SetupError, Upstreams},
@@ -45,6 +46,11 @@ impl Adapter {
         })
     }
 
+    /// Who may call.
+    pub(crate) fn access(&self) -> Arc<Access> {
+        self.upstreams.access()
+    }
+
     /// What has to run beside the calls, for ever.
     pub(crate) fn upkeep(&self) -> impl Future<Output = Infallible> + Send + use<> {
         self.upstreams.clone().upkeep()
@@ -62,7 +68,9 @@ impl Adapter {
 
     /// The upstream of a request, which gets the model's real name.
     async fn choose(&self, call: &Call, request: &mut impl Named) -> Result<Chosen, Error> {
-        Ok(self.upstreams.choose(call.wanted(), request).await?)
+        Ok((self.upstreams)
+            .choose(call.wanted(), &call.identity, request)
+            .await?)
     }
 
     /// Asks the upstream of a request, and reads its whole answer.

@@ -6,9 +6,15 @@ use std::{
     path::Path,
 };
 
+use secrecy::ExposeSecret as _;
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use tonic::transport::{Certificate, ClientTlsConfig, Identity};
+use tonic::{
+    Request, Status,
+    metadata::{Ascii, MetadataValue},
+    service::Interceptor,
+    transport::{Certificate, ClientTlsConfig, Identity},
+};
 
 use super::failure::Failure;
 use crate::{
@@ -34,6 +40,34 @@ struct Function {
     description: Option<String>,
     parameters: Option<Box<RawValue>>,
     strict: Option<bool>,
+}
+
+/// Sends the caller's key with each call, where there is one.
+#[derive(Clone, Debug)]
+pub(super) struct Authorized(Option<MetadataValue<Ascii>>);
+
+impl Authorized {
+    pub(super) fn new(options: &Ask) -> Result<Self, Failure> {
+        let key = options.caller_key();
+        let key = key.map_err(|fault| Failure::usage("--key-file", fault))?;
+        let bearer = key.map(|key| format!("Bearer {}", key.expose_secret()).parse());
+        let bearer = bearer.transpose();
+        let mut bearer = bearer.map_err(|fault| Failure::usage("--key-file", fault))?;
+        if let Some(bearer) = &mut bearer {
+            MetadataValue::set_sensitive(bearer, true);
+        }
+        Ok(Self(bearer))
+    }
+}
+
+impl Interceptor for Authorized {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        if let Some(bearer) = &self.0 {
+            let metadata = request.metadata_mut();
+            metadata.insert("authorization", bearer.clone());
+        }
+        Ok(request)
+    }
 }
 
 /// What all requests of a conversation have in common.

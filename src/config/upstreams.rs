@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use secrecy::SecretString;
 use url::Url;
 
+use super::Caller;
+
 /// All upstreams that the file names.
 #[derive(Clone, Debug, Default)]
 pub struct Upstreams {
@@ -12,6 +14,8 @@ pub struct Upstreams {
     pub list: Vec<NamedUpstream>,
     /// Origins that a caller may choose, as `Url` writes them.
     pub origins: BTreeSet<String>,
+    /// Who may call; nobody where everybody may.
+    pub callers: Vec<Caller>,
     /// Differs where the file, or a key or certificate that it names, differs.
     pub fingerprint: u64,
 }

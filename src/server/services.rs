@@ -32,12 +32,8 @@ pub(super) struct Services {
     health: watch::Sender<ServingStatus>,
 }
 
-/// Builds every service, and what has to run beside them.
-pub(super) fn services(
-    config: &Config,
-) -> Result<(Services, impl Future<Output = Infallible> + use<>), Error> {
-    let adapter = Adapter::new(config).map_err(|error| Error::Service(error.into()))?;
-    let upkeep = adapter.upkeep();
+/// Builds every service.
+pub(super) fn services(config: &Config, adapter: &Adapter) -> Result<Services, Error> {
     let server = &config.server;
     /// A service of the contract with the limits that all have.
     macro_rules! limited {
@@ -55,10 +51,7 @@ pub(super) fn services(
         .add(limited!(RankingServiceServer))
         .add(limited!(TokenizationServiceServer))
         .add(limited!(TranscriptionServiceServer));
-    Ok((
-        services.finish(server.reflection, adapter.readiness())?,
-        upkeep,
-    ))
+    services.finish(server.reflection, adapter.readiness())
 }
 
 // === impl Services ===

@@ -19,6 +19,7 @@ use super::{
     request_id::{REQUEST_ID, accept_or_make},
 };
 use crate::{
+    access::Identity,
     translate::Fields,
     upstream::{Headers, Wanted},
 };
@@ -44,6 +45,8 @@ pub(crate) struct State {
     /// The full path of the method, as `/package.Service/Method`.
     method: Box<str>,
     pub(crate) begun: Instant,
+    /// Who makes it.
+    pub(crate) identity: Identity,
     /// `None` where nobody set a limit.
     pub(crate) deadline: Result<Option<Deadline>, MalformedTimeout>,
     /// What goes to the upstream beside the request's body.
@@ -83,10 +86,15 @@ impl Deref for Call {
 
 impl Call {
     /// The call whose request has this head. Its deadline counts from now.
-    pub(crate) fn at_head(head: &Parts, max_duration: Option<Duration>) -> Self {
+    pub(crate) fn at_head(
+        head: &Parts,
+        max_duration: Option<Duration>,
+        identity: Identity,
+    ) -> Self {
         Self(Arc::new(State {
             method: head.uri.path().into(),
             begun: Instant::now(),
+            identity,
             deadline: Deadline::of(&head.headers, max_duration),
             headers: Headers::new(
                 accept_or_make(head.headers.get(REQUEST_ID)),
@@ -110,7 +118,7 @@ impl Call {
         // The server puts a call into each request.
         let call = extensions.remove().unwrap_or_else(|| {
             let (head, ()) = http::Request::new(()).into_parts();
-            Self::at_head(&head, None)
+            Self::at_head(&head, None, Identity::default())
         });
         (call, message)
     }
@@ -165,6 +173,11 @@ impl State {
     /// Whether the method is of a service that every gRPC server offers: health or reflection.
     pub(crate) fn is_standard(&self) -> bool {
         self.method.starts_with("/grpc.")
+    }
+
+    /// Whether the method is of the service that tells probes whether the server takes calls.
+    pub(crate) fn is_health(&self) -> bool {
+        self.method.starts_with("/grpc.health.")
     }
 
     /// The call has failed. The first failure counts.

@@ -49,7 +49,7 @@ impl Adapter {
     async fn models(&self, call: &Call) -> Result<Vec<Model>, Error> {
         call.set_fields(Fields::MODELS);
         let (mut models, mut failed, mut n_asked) = (Vec::new(), None, 0);
-        for upstream in self.upstreams.choose_all(call.wanted())? {
+        for upstream in self.upstreams.choose_all(call.wanted(), &call.identity)? {
             match listed(&upstream, call).await {
                 Ok(more) => {
                     models.extend(more);
@@ -79,7 +79,7 @@ async fn listed(upstream: &Chosen, call: &Call) -> Result<Vec<Model>, Error> {
         services: services(&upstream.routes().await),
     };
     let mut models = models::models(list, &server);
-    models.retain(|model| upstream.offers(&model.id));
+    models.retain(|model| upstream.offers(&model.id, &call.identity));
     for model in &mut models {
         model.aliases = upstream.aliases(&model.id);
     }

@@ -20,7 +20,7 @@ use super::{
     error::Error,
     replica::Replica,
 };
-use crate::config;
+use crate::{access::Identity, config};
 
 /// Most replicas of one upstream.
 const MAX_REPLICAS: usize = 256;
@@ -124,6 +124,16 @@ impl Group {
         self.config.aliases.contains_key(model)
             || self.config.models.iter().any(is)
             || self.config.models.is_empty() && self.discovered.load().iter().any(is)
+    }
+
+    /// What an alias stands for; other names stand for themselves.
+    pub(super) fn real<'a>(&'a self, model: &'a str) -> &'a str {
+        self.config.aliases.get(model).map_or(model, String::as_str)
+    }
+
+    /// Whether the caller may use the model, by whatever name.
+    pub(super) fn permits(&self, identity: &Identity, model: &str) -> bool {
+        identity.may_use(|name| self.real(name) == self.real(model))
     }
 
     /// Asks for the models that it lists, unless the configuration names them.

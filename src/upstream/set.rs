@@ -16,6 +16,7 @@ use super::{
     wanted::{Unroutable, Wanted, foreign_url},
 };
 use crate::{
+    access::{Access, Identity},
     config::{self, Config, NamedUpstream},
     openai::named::Named,
 };
@@ -36,6 +37,7 @@ pub(super) struct State {
     pub(super) common: config::Upstream,
     pub(super) limits: config::Limits,
     pub(super) source: Option<config::Source>,
+    pub(super) access: Arc<Access>,
     /// Of the origins that callers chose; the one that was added last comes last.
     foreign: Mutex<VecDeque<(Url, Arc<Group>)>>,
     pub(super) readiness: watch::Sender<Readiness>,
@@ -102,9 +104,15 @@ impl Upstreams {
             common: config.upstream.clone(),
             limits: config.limits,
             source,
+            access: Arc::new(Access::new(config)),
             foreign: Mutex::default(),
             readiness,
         })))
+    }
+
+    /// Who may call.
+    pub(crate) fn access(&self) -> Arc<Access> {
+        Arc::clone(&self.0.access)
     }
 
     pub(crate) fn readiness(&self) -> watch::Receiver<Readiness> {
@@ -115,43 +123,71 @@ impl Upstreams {
     pub(crate) async fn choose(
         &self,
         wanted: Option<&Wanted>,
+        identity: &Identity,
         request: &mut impl Named,
     ) -> Result<Chosen, Unroutable> {
-        let group = self.group(wanted, request.model()).await?;
-        if let Some(real) = request.model().and_then(|it| group.config.aliases.get(it)) {
-            request.set_model(real);
+        let Some(model) = request.model().map(str::to_owned) else {
+            // What the upstream would take is not known here.
+            if let Some(models) = identity.models() {
+                return Err(Unroutable::NoModel(models.join(", ")));
+            }
+            let group = self.group(wanted, identity, None).await?;
+            return self.chosen(group, wanted, identity);
+        };
+        let group = match self.group(wanted, identity, Some(&model)).await {
+            Err(Unroutable::UnknownModel) if !identity.may_use(|name| name == model) => {
+                return Err(Unroutable::NotAllowed);
+            }
+            group => group?,
+        };
+        if !group.permits(identity, &model) {
+            return Err(Unroutable::NotAllowed);
         }
-        self.chosen(group, wanted)
+        if group.real(&model) != model {
+            request.set_model(group.real(&model));
+        }
+        self.chosen(group, wanted, identity)
     }
 
     /// The upstreams that a call about models asks, each by a replica.
-    pub(crate) fn choose_all(&self, wanted: Option<&Wanted>) -> Result<Vec<Chosen>, Unroutable> {
+    pub(crate) fn choose_all(
+        &self,
+        wanted: Option<&Wanted>,
+        identity: &Identity,
+    ) -> Result<Vec<Chosen>, Unroutable> {
         let groups = match wanted
-            .map(|wanted| self.named(wanted))
+            .map(|wanted| self.named(wanted, identity))
             .transpose()?
             .flatten()
         {
             Some(group) => vec![group],
             None => self.0.table.load().groups.clone(),
         };
-        let chosen = groups.into_iter().map(|group| self.chosen(group, wanted));
+        let chosen = groups.into_iter();
+        let chosen = chosen.map(|group| self.chosen(group, wanted, identity));
         chosen.collect()
     }
 
-    fn chosen(&self, group: Arc<Group>, wanted: Option<&Wanted>) -> Result<Chosen, Unroutable> {
+    fn chosen(
+        &self,
+        group: Arc<Group>,
+        wanted: Option<&Wanted>,
+        identity: &Identity,
+    ) -> Result<Chosen, Unroutable> {
         let (session, authorization) = match wanted {
             Some(wanted) => (wanted.session()?, wanted.authorization()?),
             None => (None, None),
         };
+        // A key for the operator's upstream is not for another.
+        let is_foreign = wanted.is_some_and(|wanted| wanted.url.is_some());
+        let forwarded = identity.forwarded().filter(|_| !is_foreign);
+        let authorization = authorization.or_else(|| forwarded.cloned());
         let picked = group.pick(session).ok_or(Unroutable::Overloaded)?;
         let fallback = (group.config.fallback.as_deref()).and_then(|model| {
             let group = self.0.table.load().serving(model)?.clone();
-            let real = group
-                .config
-                .aliases
-                .get(model)
-                .map_or(model, String::as_str);
-            Some((Arc::clone(&group), real.to_owned()))
+            let real = group.real(model).to_owned();
+            let is_allowed = group.permits(identity, model);
+            is_allowed.then_some((group, real))
         });
         Ok(Chosen {
             group,
@@ -162,8 +198,15 @@ impl Upstreams {
     }
 
     /// The group that the metadata names.
-    fn named(&self, wanted: &Wanted) -> Result<Option<Arc<Group>>, Unroutable> {
+    fn named(
+        &self,
+        wanted: &Wanted,
+        identity: &Identity,
+    ) -> Result<Option<Arc<Group>>, Unroutable> {
         if let Some(url) = &wanted.url {
+            if !identity.may_choose_url() {
+                return Err(Unroutable::ForeignUrl);
+            }
             let url = foreign_url(url.as_bytes(), &self.0.table.load().origins);
             return self.foreign(url.ok_or(Unroutable::ForeignUrl)?).map(Some);
         }
@@ -179,10 +222,11 @@ impl Upstreams {
     async fn group(
         &self,
         wanted: Option<&Wanted>,
+        identity: &Identity,
         model: Option<&str>,
     ) -> Result<Arc<Group>, Unroutable> {
         if let Some(wanted) = wanted
-            && let Some(group) = self.named(wanted)?
+            && let Some(group) = self.named(wanted, identity)?
         {
             return Ok(group);
         }

@@ -204,7 +204,9 @@ impl Transport {
     fn headers(&self, headers: &Headers, attempt: &Attempt) -> HeaderMap {
         let mut all = self.headers.clone();
         all.insert(X_REQUEST_ID, attempt.id.clone());
-        all.extend(headers.trace.iter().cloned());
+        for (name, value) in &headers.trace {
+            all.insert(name, value.clone());
+        }
         all
     }
 

@@ -3,6 +3,7 @@
 use std::{
     convert::Infallible,
     future::pending,
+    mem,
     sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
 };
@@ -103,15 +104,17 @@ impl Upstreams {
                 continue;
             };
             let faults = match read {
-                Ok(upstreams) => {
+                Ok(mut upstreams) => {
                     let table = self.0.table.load();
                     if !is_asked && upstreams.fingerprint == table.fingerprint {
                         last_faults.clear();
                         continue;
                     }
+                    let callers = mem::take(&mut upstreams.callers);
                     match Table::new(upstreams, &self.0.common, self.0.limits) {
                         Ok(new) => {
                             new.keep_discovered(&table);
+                            self.0.access.replace(&callers);
                             self.0.table.store(Arc::new(new));
                             tracing::info!("the configuration was read again");
                             last_faults.clear();

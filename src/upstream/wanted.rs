@@ -26,6 +26,9 @@ pub(crate) enum Unroutable {
     ForeignUrl,
     #[error("adapter-upstream names no configured upstream")]
     UnknownUpstream,
+    /// Whether there is such a model is not told.
+    #[error("the caller may not use the model")]
+    NotAllowed,
     #[error("no upstream has the model")]
     UnknownModel,
     #[error("name one of the models, as {0}")]

@@ -12,7 +12,7 @@ use tonic_health::pb::{
 };
 use url::Url;
 use vllm_grpc_adapter::{
-    config::{NamedUpstream, Source, UpstreamTls, Upstreams},
+    config::{CallerRules, NamedUpstream, Source, UpstreamTls, Upstreams},
     proto::{
         GenerateRequest, GenerateResponse, GetModelRequest, ListModelsRequest,
         generation_service_client::GenerationServiceClient,
@@ -82,9 +82,10 @@ fn allowing(list: Vec<NamedUpstream>, origins: &[&Url]) -> Builder {
     let upstreams = Upstreams {
         list,
         origins: origins.iter().map(origin).collect::<BTreeSet<_>>(),
+        callers: Vec::new(),
         fingerprint: 0,
     };
-    let source = Source("/no/such/file".into());
+    let source = Source("/no/such/file".into(), CallerRules::default());
     Adapter::before(Url::parse("http://127.0.0.1:1/v1").unwrap())
         .with(|config| config.upstreams = Some((upstreams, source)))
 }
