@@ -128,7 +128,10 @@ impl Tls {
         let patterns = &self.settings.client_ids;
         let is_known = |name: &String| patterns.iter().any(|pattern| matches(pattern, name));
         if !patterns.is_empty() && !names.iter().any(is_known) {
-            let names = names.join(", ");
+            let names = match &names[..] {
+                [] => "it has none".to_owned(),
+                names => names.join(", "),
+            };
             return Err(io::Error::other(format!(
                 "no name of the caller's certificate is in --tls-client-ids: {names:.512}"
             )));
