@@ -68,7 +68,10 @@ fn main() -> ExitCode {
         Err(error) => {
             // By way of the log, which does not wait where nobody reads it.
             log.write_failure(&Chain(error.as_ref()));
-            ExitCode::FAILURE
+            match error.downcast_ref() {
+                Some(server::Error::Tls(_)) => ExitCode::from(EXIT_USAGE),
+                _ => ExitCode::FAILURE,
+            }
         }
     }
 }
@@ -85,14 +88,14 @@ fn usage(error: &clap::Error) -> ExitCode {
 
 /// Prints a new key and its entry.
 fn keygen(name: &str) -> ExitCode {
-    let printed = config::keygen(name);
-    let printed = printed.and_then(|it| write!(io::stdout(), "{it}").map_err(|it| it.to_string()));
-    if let Err(fault) = printed {
-        // Nothing can be done where standard error is closed.
-        let _ = writeln!(io::stderr(), "{fault}");
-        return ExitCode::from(EXIT_USAGE);
+    let printed = config::keygen(name).map_err(io::Error::other);
+    match printed.and_then(|text| write!(io::stdout(), "{text}")) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(fault) => {
+            print_error(&fault);
+            ExitCode::from(EXIT_USAGE)
+        }
     }
-    ExitCode::SUCCESS
 }
 
 /// Asks, and turns what happened into an exit code.
@@ -144,10 +147,8 @@ fn check(config: &Config, is_offline: bool) -> Result<(), Box<dyn Error>> {
         lines.push(format!("upstream {name}: at {urls}"));
     }
     lines.extend(config.callers.iter().map(ToString::to_string));
-    if !is_offline {
-        let runtime = tokio::runtime::Runtime::new()?;
-        lines.extend(runtime.block_on(server::describe(config))?);
-    }
+    let runtime = tokio::runtime::Runtime::new()?;
+    lines.extend(runtime.block_on(server::describe(config, is_offline))?);
     Ok(writeln!(io::stdout(), "{}", lines.join("\n"))?)
 }
 

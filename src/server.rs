@@ -176,13 +176,17 @@ async fn run(
     }
 }
 
-/// What each upstream answers, a line each.
+/// What each upstream answers, a line each; none where none shall be asked.
 ///
 /// # Errors
 ///
-/// A configuration that no client can be made of, as a certificate that cannot be read.
-pub async fn describe(config: &Config) -> Result<Vec<String>, Error> {
+/// Files of the listener's TLS that cannot be used, and no root certificates where an upstream needs the system's.
+pub async fn describe(config: &Config, is_offline: bool) -> Result<Vec<String>, Error> {
+    Tls::new(&config.server.tls)?;
     let adapter = Adapter::new(config).map_err(|error| Error::Service(error.into()))?;
+    if is_offline {
+        return Ok(Vec::new());
+    }
     Ok(adapter.describe().await)
 }
 

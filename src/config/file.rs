@@ -65,9 +65,10 @@ struct CallerChosen {
 }
 
 /// Collects the faults of meaning, and what the files hold that are read for it.
-struct Reader<'a> {
+#[derive(Default)]
+struct Reader {
     faults: Vec<String>,
-    seen: &'a mut DefaultHasher,
+    seen: DefaultHasher,
 }
 
 /// Reads the file itself.
@@ -93,13 +94,9 @@ fn parse(text: &str) -> Result<File, String> {
 
 /// What the file means; all its faults of meaning at once.
 pub(super) fn understand(file: File, rules: CallerRules) -> Result<Upstreams, Vec<String>> {
-    let mut seen = DefaultHasher::new();
-    format!("{file:?}").hash(&mut seen);
-    let (faults, seen_by) = (Vec::new(), &mut seen);
-    let mut reader = Reader {
-        faults,
-        seen: seen_by,
-    };
+    let mut all = DefaultHasher::new();
+    format!("{file:?}").hash(&mut all);
+    let mut reader = Reader::default();
     if file.upstream.is_empty() {
         let fault = "the configuration file has no [[upstream]]";
         reader.faults.push(fault.to_owned());
@@ -121,8 +118,10 @@ pub(super) fn understand(file: File, rules: CallerRules) -> Result<Upstreams, Ve
             let name = &entry.name;
             reader.fault(name, "fallback", "no upstream lists that model");
         }
-        list.extend(reader.entry(entry));
+        list.push(reader.entry(entry));
     }
+    let seen = list.iter().map(|it: &NamedUpstream| it.fingerprint);
+    seen.for_each(|seen| seen.hash(&mut all));
     let origins = file.caller_chosen.map_or_else(Vec::new, |it| it.origins);
     let origins = origins.iter().filter_map(|text| reader.origin(text));
     let origins: BTreeSet<String> = origins.collect();
@@ -135,7 +134,8 @@ pub(super) fn understand(file: File, rules: CallerRules) -> Result<Upstreams, Ve
             list,
             origins,
             callers,
-            fingerprint: seen.finish(),
+            fixed: [file.listen, file.default_model],
+            fingerprint: all.finish(),
         }),
         false => Err(faults),
     }
@@ -143,7 +143,7 @@ pub(super) fn understand(file: File, rules: CallerRules) -> Result<Upstreams, Ve
 
 // === impl Reader ===
 
-impl Reader<'_> {
+impl Reader {
     fn fault(&mut self, name: &str, field: &str, fault: impl std::fmt::Display) {
         self.faults
             .push(format!("upstream {name:?}: {field}: {fault}"));
@@ -157,7 +157,9 @@ impl Reader<'_> {
         }
     }
 
-    fn entry(&mut self, entry: Entry) -> Option<NamedUpstream> {
+    fn entry(&mut self, entry: Entry) -> NamedUpstream {
+        self.seen = DefaultHasher::new();
+        format!("{entry:?}").hash(&mut self.seen);
         let name = entry.name;
         if let Err(right) = value::name(&name) {
             self.fault(&name, "name", right);
@@ -187,13 +189,8 @@ impl Reader<'_> {
         }
         let api_key = entry.api_key.as_deref();
         let api_key = api_key.and_then(|source| self.api_key(&name, source));
-        let tls = UpstreamTls {
-            ca: self.pem(&name, "ca", entry.ca.as_deref()),
-            cert: self.pem(&name, "cert", entry.cert.as_deref()),
-            key: (self.pem(&name, "key", entry.key.as_deref()))
-                .and_then(|pem| Some(SecretString::from(String::from_utf8(pem).ok()?))),
-        };
-        Some(NamedUpstream {
+        let tls = self.tls(&name, entry.ca, entry.cert, entry.key);
+        NamedUpstream {
             name,
             urls,
             models: entry.models,
@@ -203,7 +200,29 @@ impl Reader<'_> {
             all_addresses: entry.resolve.is_some(),
             max_in_flight: entry.max_in_flight.and_then(|max| max.try_into().ok()),
             tls,
-        })
+            fingerprint: self.seen.finish(),
+        }
+    }
+
+    /// PEM files that are there and that a client can be made of.
+    fn tls(
+        &mut self,
+        name: &str,
+        ca: Option<PathBuf>,
+        cert: Option<PathBuf>,
+        key: Option<PathBuf>,
+    ) -> UpstreamTls {
+        let key = self.pem(name, "key", key);
+        let key = key.map(|pem| String::from_utf8_lossy(&pem).into_owned());
+        let tls = UpstreamTls {
+            ca: self.pem(name, "ca", ca),
+            cert: self.pem(name, "cert", cert),
+            key: key.map(SecretString::from),
+        };
+        if let Err(fault) = tls.client(false) {
+            self.fault(name, "ca, cert and key", fault);
+        }
+        tls
     }
 
     /// A key that the environment or a file holds.
@@ -224,7 +243,7 @@ impl Reader<'_> {
         };
         let held = held.and_then(|text| {
             let text = text.trim();
-            text.hash(self.seen);
+            text.hash(&mut self.seen);
             let fits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
             let wrong = "it is empty, or has a character that a header cannot carry";
             fits.then(|| SecretString::from(text))
@@ -234,10 +253,10 @@ impl Reader<'_> {
             .ok()
     }
 
-    fn pem(&mut self, name: &str, field: &str, path: Option<&Path>) -> Option<Vec<u8>> {
-        match read_bounded(path?) {
+    fn pem(&mut self, name: &str, field: &str, path: Option<PathBuf>) -> Option<Vec<u8>> {
+        match read_bounded(&path?) {
             Ok(bytes) => {
-                bytes.hash(self.seen);
+                bytes.hash(&mut self.seen);
                 Some(bytes)
             }
             Err(fault) => {

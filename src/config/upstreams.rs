@@ -1,8 +1,12 @@
 //! The upstreams of the configuration file.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    error::Error,
+};
 
-use secrecy::SecretString;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
+use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
 
 use super::Caller;
@@ -16,6 +20,8 @@ pub struct Upstreams {
     pub origins: BTreeSet<String>,
     /// Who may call; nobody where everybody may.
     pub callers: Vec<Caller>,
+    /// `listen` and `default_model` as the file has them: they need a restart, so that a change is only reported.
+    pub fixed: [Option<String>; 2],
     /// Differs where the file, or a key or certificate that it names, differs.
     pub fingerprint: u64,
 }
@@ -41,6 +47,8 @@ pub struct NamedUpstream {
     pub max_in_flight: Option<usize>,
     /// Whom to trust, and as whom to connect.
     pub tls: UpstreamTls,
+    /// Differs where its part of the file, or a key or certificate that it names, differs.
+    pub fingerprint: u64,
 }
 
 /// PEM texts of TLS to an upstream.
@@ -52,4 +60,42 @@ pub struct UpstreamTls {
     pub cert: Option<Vec<u8>>,
     /// The client's private key.
     pub key: Option<SecretString>,
+}
+
+impl UpstreamTls {
+    /// TLS for all connections; the system's roots are read only where they are needed.
+    pub(crate) fn client(
+        &self,
+        is_https: bool,
+    ) -> Result<rustls::ClientConfig, Box<dyn Error + Send + Sync>> {
+        let mut roots = rustls::RootCertStore::empty();
+        if let Some(ca) = &self.ca {
+            for certificate in CertificateDer::pem_slice_iter(ca) {
+                roots.add(certificate?)?;
+            }
+            if roots.is_empty() {
+                return Err("the file of `ca` has no certificate".into());
+            }
+        } else if is_https {
+            let found = rustls_native_certs::load_native_certs();
+            if roots.add_parsable_certificates(found.certs).0 == 0 {
+                return Err("the system has no root certificates for https".into());
+            }
+        }
+        let provider = rustls::crypto::ring::default_provider();
+        let tls = rustls::ClientConfig::builder_with_provider(provider.into())
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots);
+        let mut tls = match (&self.cert, &self.key) {
+            (Some(cert), Some(key)) => {
+                let chain = CertificateDer::pem_slice_iter(cert).collect::<Result<_, _>>()?;
+                let key = PrivateKeyDer::from_pem_slice(key.expose_secret().as_bytes())?;
+                tls.with_client_auth_cert(chain, key)?
+            }
+            _ => tls.with_no_client_auth(),
+        };
+        // A server that speaks HTTP/2 alone then refuses the handshake.
+        tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(tls)
+    }
 }

@@ -112,6 +112,7 @@ fn unroutable_report(error: &Unroutable, call: &Call) -> Report {
         Unroutable::NotAllowed => {
             return report(PermissionDenied, "MODEL_NOT_ALLOWED").with("model", call.model());
         }
+        Unroutable::Unasked => return report(Unavailable, "UPSTREAM_CONNECT"),
         Unroutable::Overloaded => {
             let after = refusal::about_a_second(call.id());
             return report(ResourceExhausted, "OVERLOADED").after(after);

@@ -1,5 +1,11 @@
 //! `ModelService`: the models that are served.
 
+use std::time::Duration;
+
+use tokio::{
+    task::JoinSet,
+    time::{error::Elapsed, timeout},
+};
 use tonic::Request;
 
 use super::{Adapter, Reply, call::Call, error::Error, unary};
@@ -17,8 +23,11 @@ use crate::{
         Fields,
         models::{self, Server},
     },
-    upstream::{Chosen, Route},
+    upstream::{self, Chosen, Route},
 };
+
+/// One of several upstreams that does not list its models by then is left out.
+const LISTING_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[tonic::async_trait]
 impl ModelService for Adapter {
@@ -48,18 +57,29 @@ impl Adapter {
     /// What all upstreams list; those that cannot be asked are left out, unless that is all of them.
     async fn models(&self, call: &Call) -> Result<Vec<Model>, Error> {
         call.set_fields(Fields::MODELS);
+        let upstreams = self.upstreams.choose_all(call.wanted(), &call.identity)?;
+        // One alone has as long as the caller waits.
+        let limit = (upstreams.len() > 1).then_some(LISTING_TIMEOUT);
+        let mut asked = JoinSet::new();
+        for upstream in upstreams {
+            let call = call.clone();
+            asked.spawn(async move {
+                let listed = within(limit, listed(&upstream, &call)).await;
+                if let Err(error) = &listed {
+                    let upstream = upstream.name();
+                    tracing::warn!(upstream, %error, "an upstream does not list its models");
+                }
+                listed
+            });
+        }
         let (mut models, mut failed, mut n_asked) = (Vec::new(), None, 0);
-        for upstream in self.upstreams.choose_all(call.wanted(), &call.identity)? {
-            match listed(&upstream, call).await {
+        for listed in asked.join_all().await {
+            match listed {
                 Ok(more) => {
                     models.extend(more);
                     n_asked += 1;
                 }
-                Err(error) => {
-                    let upstream = upstream.name();
-                    tracing::warn!(upstream, %error, "an upstream does not list its models");
-                    failed.get_or_insert(error);
-                }
+                Err(error) => failed = Some(error),
             }
         }
         match failed {
@@ -67,6 +87,18 @@ impl Adapter {
             _ => Ok(models),
         }
     }
+}
+
+/// What comes in time, where there is a limit.
+async fn within<T>(
+    limit: Option<Duration>,
+    asked: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    let Some(limit) = limit else {
+        return asked.await;
+    };
+    let late = |elapsed: Elapsed| Err(upstream::Error::Connect(elapsed.into()).into());
+    timeout(limit, asked).await.unwrap_or_else(late)
 }
 
 /// What an upstream lists, and what it is.

@@ -24,9 +24,10 @@ pub(super) fn pick(replicas: &[Arc<Replica>], session: Option<&[u8]>) -> Option<
     least_of(open, session)
 }
 
-/// Picks another replica than the one that failed; none that is out.
-pub(super) fn pick_other(replicas: &[Arc<Replica>], failed: &Arc<Replica>) -> Option<Picked> {
-    let others = replicas.iter().filter(|it| !Arc::ptr_eq(it, failed));
+/// Picks another replica than those that failed; none that is out.
+pub(super) fn pick_other(replicas: &[Arc<Replica>], failed: &[Arc<Replica>]) -> Option<Picked> {
+    let has_failed = |it: &&Arc<Replica>| failed.iter().any(|failed| Arc::ptr_eq(failed, it));
+    let others = replicas.iter().filter(|it| !has_failed(it));
     least_of(others.filter(|it| !it.is_out()).collect(), None)
 }
 
@@ -39,15 +40,16 @@ fn least_of(mut open: Vec<&Arc<Replica>>, session: Option<&[u8]>) -> Option<Pick
         return Some((Arc::clone(home), in_flight));
     }
     open.retain(|it| it.has_room());
-    if open.len() > 2 {
-        let first = open.swap_remove(fastrand::usize(..open.len()));
-        let second = open.swap_remove(fastrand::usize(..open.len()));
-        open = vec![first, second];
-    } else if fastrand::bool() {
-        open.reverse();
+    for at in 0..open.len().min(2) {
+        let other = fastrand::usize(at..open.len());
+        open.swap(at, other);
     }
-    let least = open.into_iter().min_by_key(|it| it.n_in_flight())?;
-    Some((Arc::clone(least), least.begin()?))
+    if let Some(two) = open.get_mut(..2) {
+        two.sort_by_key(|it| it.n_in_flight());
+    }
+    // Another call may have taken the last place meanwhile.
+    let begun = |it: &Arc<Replica>| Some((Arc::clone(it), it.begin()?));
+    open.into_iter().find_map(begun)
 }
 
 /// Whether a replica has more than 1.25 times the mean, and 10 more.

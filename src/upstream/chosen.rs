@@ -105,7 +105,8 @@ impl Chosen {
         };
         let (replica, _counted) = &self.picked;
         let answer = ask(Arc::clone(replica)).await;
-        match (&answer, self.group.pick_other(replica)) {
+        let others = [Arc::clone(replica)];
+        match (&answer, self.group.pick_other(&others)) {
             (Err(error), Some((other, _counted))) if is_unsent(error) => ask(other).await,
             _ => answer,
         }
@@ -153,7 +154,7 @@ impl Chosen {
         Some(Headers::new(headers.request_id.clone(), sent))
     }
 
-    /// Asks the picked replica, and at most one other.
+    /// Asks the picked replica, and others: each once while none can be reached, and one after a refusal.
     async fn ask<R: Named, B: Clone, T, F>(
         mut self,
         request: R,
@@ -167,7 +168,7 @@ impl Chosen {
         let mut body = encode(&request)?;
         // Dropped unless it is needed again, since a call may last long.
         let mut request = self.fallback.is_some().then_some(request);
-        let mut has_moved = false;
+        let mut failed = Vec::new();
         loop {
             headers.n_attempts.fetch_add(1, Relaxed);
             let (replica, counted) = self.picked;
@@ -178,17 +179,14 @@ impl Chosen {
                 Err(error) => error,
             };
             drop(counted);
-            let other = match has_moved {
-                true => None,
-                false => self.group.pick_other(&replica),
-            };
-            if let Some(other) = other {
-                if !may_move(&error) || !(is_unsent(&error) || self.group.budget.allows_repeat()) {
+            tracing::debug!(%error, replica = %replica.label, "a replica failed");
+            failed.push(replica);
+            if let Some(other) = self.group.pick_other(&failed) {
+                let may_repeat = || failed.len() == 1 && self.group.budget.allows_repeat();
+                if !(is_unsent(&error) || is_refusal(&error) && may_repeat()) {
                     return Err(error);
                 }
-                tracing::debug!(%error, replica = %replica.label, "another replica is asked");
                 self.picked = other;
-                has_moved = true;
                 continue;
             }
             let (Some((group, model)), Some(mut spare), true) =
@@ -202,7 +200,7 @@ impl Chosen {
             spare.set_model(&model);
             body = encode(&spare)?;
             tracing::warn!(%error, from = self.group.config.name, %model, "the fallback is asked");
-            (self.group, self.picked, has_moved) = (group, picked, true);
+            (self.group, self.picked) = (group, picked);
         }
     }
 }
@@ -221,10 +219,9 @@ fn is_unsent(error: &Error) -> bool {
     matches!(error, Error::Connect(_) | Error::Dns(_) | Error::Tls(_))
 }
 
-/// Whether another replica may be asked: nothing was sent, or the replica or a proxy before it refused the work.
+/// Whether the replica or a proxy before it refused the work, so that another replica may be asked.
 ///
-/// Never after a fresh connection was lost, since the request may be what killed the engine.
-fn may_move(error: &Error) -> bool {
-    is_unsent(error)
-        || matches!(error, Error::Refused(refusal) if matches!(refusal.status, 429 | 502 | 503))
+/// A connection that was lost is no such case, since the request may be what killed the engine.
+fn is_refusal(error: &Error) -> bool {
+    matches!(error, Error::Refused(refusal) if matches!(refusal.status, 429 | 502 | 503))
 }

@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// Limit of requests about the upstream itself. They do not reach the engine, so a healthy upstream answers at once.
-const INQUIRY_TIMEOUT: Duration = Duration::from_secs(2);
+pub(super) const INQUIRY_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// `/version` is some 20 bytes.
 const MAX_VERSION_BYTES: usize = 1024;

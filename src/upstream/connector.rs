@@ -13,12 +13,7 @@ use hyper_util::client::legacy::connect::{
     HttpConnector,
     dns::{GaiResolver, Name},
 };
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
-use secrecy::ExposeSecret as _;
 use tower::Service;
-
-use super::error::BoxError;
-use crate::config;
 
 /// Opens sockets. It resolves the host for each, so that a name that moves is followed.
 pub(super) type Connector = HttpsConnector<HttpConnector<Resolver>>;
@@ -33,42 +28,6 @@ pub(super) const TCP_KEEPALIVE: Duration = Duration::from_secs(15);
 /// probes, so that a shorter one would lose an upstream that is busy.
 #[cfg(target_os = "linux")]
 pub(super) const TCP_USER_TIMEOUT: Duration = Duration::from_secs(120);
-
-/// TLS for all connections; the system's roots are read only where they are needed.
-pub(super) fn tls(
-    is_https: bool,
-    files: &config::UpstreamTls,
-) -> Result<rustls::ClientConfig, BoxError> {
-    let mut roots = rustls::RootCertStore::empty();
-    if let Some(ca) = &files.ca {
-        for certificate in CertificateDer::pem_slice_iter(ca) {
-            roots.add(certificate?)?;
-        }
-        if roots.is_empty() {
-            return Err("the file of `ca` has no certificate".into());
-        }
-    } else if is_https {
-        let found = rustls_native_certs::load_native_certs();
-        if roots.add_parsable_certificates(found.certs).0 == 0 {
-            return Err("the system has no root certificates for https".into());
-        }
-    }
-    let provider = rustls::crypto::ring::default_provider();
-    let tls = rustls::ClientConfig::builder_with_provider(provider.into())
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots);
-    let mut tls = match (&files.cert, &files.key) {
-        (Some(cert), Some(key)) => {
-            let chain = CertificateDer::pem_slice_iter(cert).collect::<Result<_, _>>()?;
-            let key = PrivateKeyDer::from_pem_slice(key.expose_secret().as_bytes())?;
-            tls.with_client_auth_cert(chain, key)?
-        }
-        _ => tls.with_no_client_auth(),
-    };
-    // A server that speaks HTTP/2 alone then refuses the handshake.
-    tls.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(tls)
-}
 
 /// A connector that uses the URL alone, and no proxy of the environment.
 pub(super) fn connector(tls: rustls::ClientConfig, address: Option<SocketAddr>) -> Connector {

@@ -10,13 +10,13 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use tokio::net::lookup_host;
+use tokio::{net::lookup_host, time::timeout};
 use url::Url;
 
 use super::{
     balance::{self, Picked},
     budget::Budget,
-    client::{Client, SetupError},
+    client::{Client, INQUIRY_TIMEOUT, SetupError},
     error::Error,
     replica::Replica,
 };
@@ -84,7 +84,8 @@ impl Group {
             let host = url.host_str().unwrap_or_default();
             let host = host.trim_start_matches('[').trim_end_matches(']');
             let port = url.port_or_known_default().unwrap_or_default();
-            let addresses = match lookup_host((host, port)).await {
+            let found = timeout(INQUIRY_TIMEOUT, lookup_host((host, port))).await;
+            let addresses = match found.unwrap_or_else(|elapsed| Err(elapsed.into())) {
                 Ok(addresses) => addresses,
                 Err(error) => {
                     // What was known goes on: a resolver that fails must not empty an upstream.
@@ -113,8 +114,8 @@ impl Group {
         balance::pick(&replicas, session)
     }
 
-    /// Another replica than the one that failed.
-    pub(super) fn pick_other(&self, failed: &Arc<Replica>) -> Option<Picked> {
+    /// Another replica than those that failed.
+    pub(super) fn pick_other(&self, failed: &[Arc<Replica>]) -> Option<Picked> {
         balance::pick_other(&self.replicas.load(), failed)
     }
 
@@ -136,11 +137,18 @@ impl Group {
         identity.may_use(|name| self.real(name) == self.real(model))
     }
 
+    /// Whether its models are those that it lists, and it has not said yet which.
+    pub(super) fn is_unasked(&self) -> bool {
+        self.config.models.is_empty() && !self.was_asked.load(Relaxed)
+    }
+
     /// Asks for the models that it lists, unless the configuration names them.
     pub(super) async fn discover(&self) -> Result<(), Error> {
-        let replicas = self.replicas.load_full();
+        let mut replicas = self.replicas.load().to_vec();
+        fastrand::shuffle(&mut replicas);
+        replicas.sort_by_key(|it| !it.answers.load(Relaxed));
         let mut failed = Ok(());
-        for replica in replicas.iter() {
+        for replica in replicas {
             match replica.models().await {
                 Ok(models) => {
                     self.discovered.store(Arc::new(models));

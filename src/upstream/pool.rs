@@ -87,7 +87,7 @@ mod tests {
     async fn used(answer: &str, n_bytes: usize) -> (TcpStream, Connection) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let uri = format!("http://{}/", listener.local_addr().unwrap());
-        let tls = connector::tls(false, &crate::config::UpstreamTls::default()).unwrap();
+        let tls = crate::config::UpstreamTls::default().client(false).unwrap();
         let connector = connector::connector(tls, None);
         let opened = Connection::open(connector, uri.parse().unwrap()).await;
         let mut connection = opened.unwrap();

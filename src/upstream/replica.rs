@@ -37,12 +37,15 @@ pub(crate) struct Replica {
 }
 
 /// What went wrong since the last good answer.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 struct Trouble {
     n_failures: u32,
     /// How often it was out.
     n_outs: u32,
+    /// Out for its failures.
     until: Option<Instant>,
+    /// Out as long as it asked for, whatever it answers meanwhile to earlier requests.
+    rests_until: Option<Instant>,
     /// It did not answer, so that an answer to a probe brings it back.
     is_unreachable: bool,
 }
@@ -93,8 +96,8 @@ impl Replica {
 
     /// Whether it is left out for a while.
     pub(super) fn is_out(&self) -> bool {
-        self.is_troubled.load(Relaxed)
-            && (self.with(|trouble| trouble.until)).is_some_and(|until| Instant::now() < until)
+        let until = |trouble: &mut Trouble| trouble.until.max(trouble.rests_until);
+        self.is_troubled.load(Relaxed) && self.with(until).is_some_and(|it| Instant::now() < it)
     }
 
     /// Takes note of how a request ended.
@@ -102,13 +105,19 @@ impl Replica {
         match error.map_or(Verdict::Good, verdict) {
             Verdict::Neutral => {}
             Verdict::Good => {
-                if self.is_troubled.swap(false, Relaxed) {
-                    self.with(|trouble| *trouble = Trouble::default());
+                if self.is_troubled.load(Relaxed) {
+                    self.with(|trouble| {
+                        let rests_until = trouble.rests_until.filter(|it| Instant::now() < *it);
+                        *trouble = Trouble {
+                            rests_until,
+                            ..Trouble::default()
+                        };
+                    });
                 }
             }
             Verdict::Rest(time) => {
-                self.with(|trouble| trouble.until = Some(Instant::now() + time));
-                self.is_troubled.store(true, Relaxed);
+                let until = Some(Instant::now() + time);
+                self.with(|trouble| trouble.rests_until = trouble.rests_until.max(until));
             }
             Verdict::Unreachable => self.failed(true),
             Verdict::Failed => self.failed(false),
@@ -137,7 +146,6 @@ impl Replica {
     }
 
     fn failed(&self, is_unreachable: bool) {
-        self.is_troubled.store(true, Relaxed);
         self.with(|trouble| {
             trouble.n_failures += 1;
             trouble.is_unreachable = is_unreachable;
@@ -156,7 +164,11 @@ impl Replica {
     }
 
     fn with<T>(&self, change: impl FnOnce(&mut Trouble) -> T) -> T {
-        change(&mut self.trouble.lock().unwrap_or_else(PoisonError::into_inner))
+        let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        let changed = change(&mut trouble);
+        let is_troubled = *trouble != Trouble::default();
+        self.is_troubled.store(is_troubled, Relaxed);
+        changed
     }
 }
 

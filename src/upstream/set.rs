@@ -6,12 +6,12 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use tokio::sync::watch;
+use tokio::{sync::watch, task::JoinSet, time::timeout};
 use url::Url;
 
 use super::{
     chosen::Chosen,
-    client::SetupError,
+    client::{INQUIRY_TIMEOUT, SetupError},
     group::Group,
     wanted::{Unroutable, Wanted, foreign_url},
 };
@@ -38,6 +38,8 @@ pub(super) struct State {
     pub(super) limits: config::Limits,
     pub(super) source: Option<config::Source>,
     pub(super) access: Arc<Access>,
+    /// The file's settings that need a restart, as they were at the start.
+    pub(super) fixed: [Option<String>; 2],
     /// Of the origins that callers chose; the one that was added last comes last.
     foreign: Mutex<VecDeque<(Url, Arc<Group>)>>,
     pub(super) readiness: watch::Sender<Readiness>,
@@ -55,13 +57,23 @@ pub(super) struct Table {
 }
 
 impl Table {
+    /// Groups whose part of the configuration is as before are kept, with what is known of their replicas.
     pub(super) fn new(
         upstreams: config::Upstreams,
+        before: &[Arc<Group>],
         common: &config::Upstream,
         limits: config::Limits,
     ) -> Result<Self, SetupError> {
-        let groups = upstreams.list.into_iter();
-        let groups = groups.map(|it| Group::new(it, common, limits).map(Arc::new));
+        let group = |config: NamedUpstream| {
+            let is_same = |it: &&Arc<Group>| {
+                it.config.name == config.name && it.config.fingerprint == config.fingerprint
+            };
+            match before.iter().find(is_same) {
+                Some(same) => Ok(Arc::clone(same)),
+                None => Group::new(config, common, limits).map(Arc::new),
+            }
+        };
+        let groups = upstreams.list.into_iter().map(group);
         Ok(Self {
             groups: groups.collect::<Result<_, _>>()?,
             origins: upstreams.origins,
@@ -77,10 +89,11 @@ impl Table {
         }
     }
 
-    pub(super) fn readiness(&self, n_asked: usize) -> Readiness {
+    /// Every group counts as ready where none is probed.
+    pub(super) fn readiness(&self, is_probed: bool) -> Readiness {
         let ready = |group: &Arc<Group>| {
             let replicas = group.replicas.load();
-            n_asked == 0 || replicas.iter().any(|replica| replica.answers.load(Relaxed))
+            !is_probed || replicas.iter().any(|replica| replica.answers.load(Relaxed))
         };
         let groups = self.groups.iter();
         let named = groups.map(|group| (format!("upstream/{}", group.config.name), ready(group)));
@@ -96,15 +109,17 @@ impl Upstreams {
             Some((upstreams, source)) => (upstreams.clone(), Some(source.clone())),
             None => (only(&config.upstream), None),
         };
-        let table = Table::new(upstreams, &config.upstream, config.limits)?;
-        let n_asked = usize::from(config.upstream.probe_interval.is_some());
-        let readiness = watch::Sender::new(table.readiness(n_asked));
+        let fixed = upstreams.fixed.clone();
+        let table = Table::new(upstreams, &[], &config.upstream, config.limits)?;
+        let is_probed = config.upstream.probe_interval.is_some();
+        let readiness = watch::Sender::new(table.readiness(is_probed));
         Ok(Self(Arc::new(State {
             table: ArcSwap::from_pointee(table),
             common: config.upstream.clone(),
             limits: config.limits,
             source,
             access: Arc::new(Access::new(config)),
+            fixed,
             foreign: Mutex::default(),
             readiness,
         })))
@@ -135,7 +150,9 @@ impl Upstreams {
             return self.chosen(group, wanted, identity);
         };
         let group = match self.group(wanted, identity, Some(&model)).await {
-            Err(Unroutable::UnknownModel) if !identity.may_use(|name| name == model) => {
+            Err(Unroutable::UnknownModel | Unroutable::Unasked)
+                if !identity.may_use(|name| name == model) =>
+            {
                 return Err(Unroutable::NotAllowed);
             }
             group => group?,
@@ -236,12 +253,17 @@ impl Upstreams {
         // The model may be of an upstream that has not been asked yet.
         let table = self.0.table.load_full();
         let unasked = table.groups.iter();
-        for group in unasked.filter(|it| it.config.models.is_empty() && !it.was_asked.load(Relaxed))
-        {
-            // One that cannot be asked serves nothing.
-            let _ = group.discover().await;
+        let unasked = unasked.filter(|it| it.is_unasked()).cloned();
+        let mut asked: JoinSet<_> = unasked
+            .map(|group| async move { group.discover().await })
+            .collect();
+        let all = async { while asked.join_next().await.is_some() {} };
+        let _ = timeout(INQUIRY_TIMEOUT, all).await;
+        match self.known(model)? {
+            Some(group) => Ok(group),
+            None if table.groups.iter().any(|it| it.is_unasked()) => Err(Unroutable::Unasked),
+            None => Err(Unroutable::UnknownModel),
         }
-        self.known(model)?.ok_or(Unroutable::UnknownModel)
     }
 
     fn known(&self, model: Option<&str>) -> Result<Option<Arc<Group>>, Unroutable> {
@@ -311,5 +333,6 @@ fn named(name: &str, url: Url, api_key: Option<secrecy::SecretString>) -> NamedU
         all_addresses: false,
         max_in_flight: None,
         tls: config::UpstreamTls::default(),
+        fingerprint: 0,
     }
 }

@@ -81,7 +81,7 @@ pub(super) type Answered = (Response<Body>, Attempt);
 impl Transport {
     /// The transport to the configured upstream; nothing is connected yet.
     pub(super) fn new(upstream: &config::Upstream) -> Result<Self, BoxError> {
-        let tls = connector::tls(upstream.base_url.scheme() == "https", &upstream.tls)?;
+        let tls = upstream.tls.client(upstream.base_url.scheme() == "https")?;
         let mut headers = HeaderMap::new();
         headers.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
         headers.insert(header::HOST, upstream.base_url.authority().try_into()?);

@@ -11,7 +11,7 @@ use std::{
 use tokio::{
     signal::unix::{SignalKind, signal},
     task::{JoinSet, spawn_blocking},
-    time::{Instant, sleep},
+    time::sleep,
 };
 
 use super::{
@@ -19,6 +19,7 @@ use super::{
     group::Group,
     set::{Table, Upstreams},
 };
+use crate::config;
 
 /// How often the names of models and hosts are asked for again.
 const DISCOVERY: Duration = Duration::from_secs(30);
@@ -33,6 +34,8 @@ impl Upstreams {
         tokio::select! {
             never = self.expire_idle() => never,
             never = self.probe() => never,
+            never = self.discover() => never,
+            never = self.resolve() => never,
             never = self.reload() => never,
         }
     }
@@ -49,38 +52,53 @@ impl Upstreams {
     }
 
     async fn probe(&self) -> Infallible {
+        self.introduce(self.configured()).await;
         let Some(interval) = self.0.common.probe_interval else {
             return pending().await;
         };
-        let mut announced = 0;
-        let (mut discovered, mut resolved) = (None::<Instant>, None::<Instant>);
         loop {
-            let table = self.0.table.load_full();
-            let is_new = announced != Arc::as_ptr(&table) as usize;
-            let is_due = |last: Option<Instant>, every| {
-                is_new || last.is_none_or(|last| last.elapsed() >= every)
-            };
-            if is_due(resolved, RESOLUTION) {
-                resolved = Some(Instant::now());
-                for group in table.groups.iter().filter(|it| it.config.all_addresses) {
-                    group.resolve().await;
-                }
-            }
-            probe_all(&table.groups).await;
-            if is_due(discovered, DISCOVERY) {
-                discovered = Some(Instant::now());
-                for group in &table.groups {
-                    discover(group, is_new).await;
-                }
-            }
-            self.publish(&table);
-            announced = Arc::as_ptr(&table) as usize;
+            self.publish();
             sleep(interval).await;
+            each(self.configured(), probe).await;
         }
     }
 
-    fn publish(&self, table: &Table) {
-        let now = table.readiness(1);
+    async fn discover(&self) -> Infallible {
+        if self.0.common.probe_interval.is_none() {
+            return pending().await;
+        }
+        loop {
+            sleep(DISCOVERY).await;
+            each(self.configured(), |group| async move {
+                // What it listed before goes on.
+                let _ = group.discover().await;
+            })
+            .await;
+        }
+    }
+
+    async fn resolve(&self) -> Infallible {
+        loop {
+            sleep(RESOLUTION).await;
+            each(self.configured(), resolve).await;
+        }
+    }
+
+    /// Asks new groups what they are.
+    async fn introduce(&self, groups: Vec<Arc<Group>>) {
+        match self.0.common.probe_interval {
+            Some(_) => each(groups, announce).await,
+            None => each(groups, resolve).await,
+        }
+    }
+
+    fn configured(&self) -> Vec<Arc<Group>> {
+        self.0.table.load().groups.clone()
+    }
+
+    fn publish(&self) {
+        let is_probed = self.0.common.probe_interval.is_some();
+        let now = self.0.table.load().readiness(is_probed);
         self.0.readiness.send_if_modified(|before| {
             let is_changed = *before != now;
             *before = now;
@@ -103,52 +121,74 @@ impl Upstreams {
             let Ok(read) = spawn_blocking(move || source.read()).await else {
                 continue;
             };
-            let faults = match read {
-                Ok(mut upstreams) => {
-                    let table = self.0.table.load();
-                    if !is_asked && upstreams.fingerprint == table.fingerprint {
-                        last_faults.clear();
-                        continue;
-                    }
-                    let callers = mem::take(&mut upstreams.callers);
-                    match Table::new(upstreams, &self.0.common, self.0.limits) {
-                        Ok(new) => {
-                            new.keep_discovered(&table);
-                            self.0.access.replace(&callers);
-                            self.0.table.store(Arc::new(new));
-                            tracing::info!("the configuration was read again");
-                            last_faults.clear();
-                            continue;
-                        }
-                        Err(error) => format!("{error}: {:?}", std::error::Error::source(&error)),
-                    }
-                }
-                Err(faults) => faults.to_string(),
+            let taken = match read {
+                Ok(upstreams) => self.take(upstreams, is_asked).await,
+                Err(faults) => Err(faults.to_string()),
             };
-            if is_asked || faults != last_faults {
+            let faults = taken.err().unwrap_or_default();
+            if !faults.is_empty() && (is_asked || faults != last_faults) {
                 tracing::error!(%faults, "the configuration has faults, the running one is kept");
             }
             last_faults = faults;
         }
     }
 
+    /// Takes over what the file says, where that has changed or somebody asked for it.
+    async fn take(&self, mut upstreams: config::Upstreams, is_asked: bool) -> Result<(), String> {
+        let before = self.0.table.load_full();
+        if !is_asked && upstreams.fingerprint == before.fingerprint {
+            return Ok(());
+        }
+        let settings = ["listen", "default_model"].into_iter();
+        let settings = settings.zip(self.0.fixed.iter().zip(&upstreams.fixed));
+        let fixed: Vec<_> = settings
+            .filter_map(|(name, (running, new))| (running != new).then_some(name))
+            .collect();
+        let callers = mem::take(&mut upstreams.callers);
+        let new = Table::new(upstreams, &before.groups, &self.0.common, self.0.limits);
+        let new =
+            new.map_err(|error| format!("{error}: {:?}", std::error::Error::source(&error)))?;
+        // At once, since what follows may wait for an upstream.
+        self.0.access.replace(&callers);
+        let changed = new.keep_known(&before);
+        let names: Vec<_> = changed.iter().map(|it| it.config.name.clone()).collect();
+        // Before any call is sent there, so that none waits for what is found.
+        self.introduce(changed).await;
+        self.0.table.store(Arc::new(new));
+        self.publish();
+        tracing::info!(
+            changed = names.join(", "),
+            "the configuration was read again"
+        );
+        if !fixed.is_empty() {
+            let settings = fixed.join(", ");
+            tracing::warn!(settings, "changed in the file, but need a restart");
+        }
+        Ok(())
+    }
+
     /// What each upstream answers, a line each.
     pub(crate) async fn describe(&self) -> Vec<String> {
-        let groups = self.0.table.load().groups.clone();
-        probe_all(&groups).await;
         let mut lines = Vec::new();
-        for group in &groups {
-            let found = group.discover().await;
-            lines.push(line(group, found).await.unwrap_or_else(|warning| warning));
+        for group in self.configured() {
+            let said = introduced(group).await;
+            lines.push(said.unwrap_or_else(|warning| warning));
         }
         lines
     }
 }
 
 impl Table {
-    /// Takes over what the upstreams of the same name listed, until they are asked again.
-    fn keep_discovered(&self, before: &Self) {
-        for group in &self.groups {
+    /// The groups that were not there before. They take over what one of the same name listed, until they are asked.
+    fn keep_known(&self, before: &Self) -> Vec<Arc<Group>> {
+        let is_kept = |new: &&Arc<Group>| before.groups.iter().any(|old| Arc::ptr_eq(old, new));
+        let new: Vec<_> = self
+            .groups
+            .iter()
+            .filter(|it| !is_kept(it))
+            .cloned()
+            .collect();
+        for group in &new {
             let same = |it: &&Arc<Group>| it.config.name == group.config.name;
             if let Some(known) = before.groups.iter().find(same) {
                 group.discovered.store(known.discovered.load_full());
@@ -156,28 +196,47 @@ impl Table {
                 group.was_asked.store(was_asked, Relaxed);
             }
         }
+        new
     }
 }
 
-async fn probe_all(groups: &[Arc<Group>]) {
+/// Does the same with all groups at once.
+async fn each<F>(groups: Vec<Arc<Group>>, act: impl Fn(Arc<Group>) -> F)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let mut all: JoinSet<()> = groups.into_iter().map(act).collect();
+    while all.join_next().await.is_some() {}
+}
+
+async fn probe(group: Arc<Group>) {
     let mut probes = JoinSet::new();
-    for group in groups {
-        for replica in group.replicas.load().iter() {
-            let replica = Arc::clone(replica);
-            probes.spawn(async move { replica.probed(&replica.health().await) });
-        }
+    for replica in group.replicas.load().iter() {
+        let replica = Arc::clone(replica);
+        probes.spawn(async move { replica.probed(&replica.health().await) });
     }
     while probes.join_next().await.is_some() {}
 }
 
-async fn discover(group: &Group, is_new: bool) {
-    let found = group.discover().await;
-    if is_new {
-        match line(group, found).await {
-            Ok(line) => tracing::info!("{line}"),
-            Err(line) => tracing::warn!("{line}"),
-        }
+async fn resolve(group: Arc<Group>) {
+    if group.config.all_addresses {
+        group.resolve().await;
     }
+}
+
+async fn announce(group: Arc<Group>) {
+    match introduced(group).await {
+        Ok(line) => tracing::info!("{line}"),
+        Err(line) => tracing::warn!("{line}"),
+    }
+}
+
+/// Asks a group for all that is to be known of it.
+async fn introduced(group: Arc<Group>) -> Result<String, String> {
+    resolve(Arc::clone(&group)).await;
+    probe(Arc::clone(&group)).await;
+    let found = group.discover().await;
+    line(&group, found).await
 }
 
 /// What was found, or the likely mistake.

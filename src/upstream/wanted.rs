@@ -31,6 +31,8 @@ pub(crate) enum Unroutable {
     NotAllowed,
     #[error("no upstream has the model")]
     UnknownModel,
+    #[error("no upstream has the model, of those that could be asked for their models")]
+    Unasked,
     #[error("name one of the models, as {0}")]
     NoModel(String),
     #[error("adapter-session: expected at most {MAX_SESSION_BYTES} characters")]

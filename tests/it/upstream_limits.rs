@@ -2,10 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tonic::{Code, Status, Streaming, transport::Endpoint};
 use vllm_grpc_adapter::proto::{
-    StreamGenerateResponse, generation_service_client::GenerationServiceClient,
+    CompletionInput, GenerateRequest, StreamGenerateResponse,
+    generation_service_client::GenerationServiceClient,
 };
 
 use crate::support::{
@@ -69,6 +70,47 @@ async fn check_rest(mut responses: Streaming<StreamGenerateResponse>) {
 pub(crate) async fn unary(adapter: &Adapter) -> Status {
     let answered = soon("an answer", adapter.client().generate(prompt("x"))).await;
     answered.map_or_else(|status| status, |_answer| Status::new(Code::Ok, ""))
+}
+
+/// The first event of an echo holds the whole prompt: 8,000 tokens with 20 log probabilities each, at the digits that
+/// vLLM 0.32 prints, fit the default of `--max-event-bytes`.
+#[tokio::test]
+async fn an_echo_of_a_long_prompt_with_logprobs_is_one_event() {
+    let top: serde_json::Map<String, Value> = (0..20)
+        .map(|n| {
+            (
+                format!("a token, no. {n:02}"),
+                json!(-12.345_678_329_467_773),
+            )
+        })
+        .collect();
+    let n_tokens = 8_000;
+    let logprobs = json!({
+        "tokens": vec!["token"; n_tokens],
+        "token_logprobs": vec![-0.5; n_tokens],
+        "text_offset": (0..n_tokens).map(|n| 5 * n).collect::<Vec<_>>(),
+        "top_logprobs": vec![top; n_tokens],
+    });
+    let text = "token".repeat(n_tokens);
+    let choice = json!({"index": 0, "text": text, "logprobs": logprobs, "finish_reason": "stop"});
+    let event = wire::chunk_of(&[choice]);
+    assert!(event.len() > 5 << 20);
+    let vllm = Vllm::replying(Reply::stream().event(event).done()).await;
+    let adapter = Adapter::before(vllm.base_url()).start().await;
+    let completion = CompletionInput {
+        text: text.clone(),
+        ..CompletionInput::default()
+    };
+    let request = GenerateRequest {
+        completion: Some(completion),
+        echo: Some(true),
+        logprobs: Some(true),
+        top_logprobs: Some(20),
+        ..GenerateRequest::default()
+    };
+    let streamed = adapter.stream(request).await;
+    check(&streamed.status, Code::Ok, "", "echo");
+    assert_eq!(streamed.content(), text);
 }
 
 /// Row B20.

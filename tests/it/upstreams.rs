@@ -70,6 +70,7 @@ fn named(name: &str, urls: Vec<Url>) -> NamedUpstream {
         all_addresses: false,
         max_in_flight: None,
         tls: UpstreamTls::default(),
+        fingerprint: 0,
     }
 }
 
@@ -82,8 +83,7 @@ fn allowing(list: Vec<NamedUpstream>, origins: &[&Url]) -> Builder {
     let upstreams = Upstreams {
         list,
         origins: origins.iter().map(origin).collect::<BTreeSet<_>>(),
-        callers: Vec::new(),
-        fingerprint: 0,
+        ..Upstreams::default()
     };
     let source = Source("/no/such/file".into(), CallerRules::default());
     Adapter::before(Url::parse("http://127.0.0.1:1/v1").unwrap())
