@@ -163,7 +163,7 @@ async fn a_key_goes_nowhere_and_the_log_names_its_caller() {
     let text = upstream("a", &vllm, "") + &caller("search", SEARCH_KEY, "");
     let file = File::new("access_secret.toml", &text);
     let process = Process::configured(&file.0)
-        .flag("--log", "debug")
+        .flag("--log", "trace")
         .start()
         .await;
     assert_eq!(
