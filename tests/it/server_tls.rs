@@ -248,22 +248,22 @@ async fn a_probe_may_ask_whether_each_upstream_has_a_replica() {
         .flag("--admin-listen", "127.0.0.1:0")
         .start();
     let (with_replica, without) = tokio::join!(with_replica, without);
-    assert_eq!(probed(&without, "/readyz").await, 200);
+    becomes(&without, "/readyz", 200).await;
     assert_eq!(probed(&without, "/readyz?upstream").await, 503);
-    let ready = async {
-        while probed(&with_replica, "/readyz?upstream").await != 200 {
-            tokio::task::yield_now().await;
-        }
-    };
-    soon("the replica to be found", ready).await;
+    becomes(&with_replica, "/readyz?upstream", 200).await;
     vllm.set_health(503);
-    let lost = async {
-        while probed(&with_replica, "/readyz?upstream").await != 503 {
+    becomes(&with_replica, "/readyz?upstream", 503).await;
+    assert_eq!(probed(&with_replica, "/readyz").await, 200);
+}
+
+/// Waits until the admin port answers so.
+async fn becomes(process: &Process, path: &str, status: u16) {
+    let asking = async {
+        while probed(process, path).await != status {
             tokio::task::yield_now().await;
         }
     };
-    soon("the replica to be lost", lost).await;
-    assert_eq!(probed(&with_replica, "/readyz").await, 200);
+    soon(path, asking).await;
 }
 
 #[tokio::test]
@@ -275,10 +275,8 @@ async fn probes_are_answered_in_clear_until_the_drain() {
         .start()
         .await;
     let status = async |path: &str| probed(&process, path).await;
-    assert_eq!(
-        (status("/livez").await, status("/readyz").await),
-        (200, 200)
-    );
+    becomes(&process, "/readyz", 200).await;
+    assert_eq!(status("/livez").await, 200);
     assert_eq!(status("/metrics-of-nobody").await, 404);
     process.send(ProcessSignal::TERM);
     process.says("health is NOT_SERVING").await;
