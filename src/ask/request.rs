@@ -133,10 +133,11 @@ pub(super) fn turn(
                 ..Media::default()
             }));
         }
-        let parts = parts
-            .into_iter()
-            .map(|part| ContentPart { part: Some(part) });
-        turn.parts = parts.collect();
+        let part = |part| ContentPart {
+            part: Some(part),
+            ..ContentPart::default()
+        };
+        turn.parts = parts.into_iter().map(part).collect();
     }
     request.messages.push(turn);
     Ok(())
@@ -157,6 +158,7 @@ fn tool(ToolEntry { function }: ToolEntry) -> Tool {
         description: function.description,
         parameters_json: schema.unwrap_or_default(),
         strict: function.strict,
+        ..Tool::default()
     }
 }
 

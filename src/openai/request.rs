@@ -1,8 +1,8 @@
-//! Request bodies of `/v1/chat/completions` and `/v1/completions` (vLLM 0.33).
+//! Request bodies of `/v1/chat/completions`, its batch, and `/v1/completions` (vLLM 0.33).
 //!
 //! A field that is `None` or empty is not sent, so that vLLM's own default holds.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use indexmap::IndexMap;
 use serde::Serialize;
@@ -16,17 +16,18 @@ pub(crate) type Json = Box<RawValue>;
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 pub(crate) enum Request {
-    /// For `/v1/chat/completions`.
+    /// For `/v1/chat/completions`, or for the batch route.
     Chat(Box<ChatRequest>),
     /// For `/v1/completions`.
     Completion(Box<CompletionRequest>),
 }
 
-/// `ChatCompletionRequest`.
+/// `ChatCompletionRequest`, or `BatchChatCompletionRequest`: vLLM makes one of the former from it for each chat, with all
+/// members, and ignores what cannot be in its one answer.
 #[skip_serializing_none]
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Serialize)]
 pub(crate) struct ChatRequest {
-    pub(crate) messages: Vec<Message>,
+    pub(crate) messages: Chats,
     #[serde(flatten)]
     pub(crate) shared: Shared,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -48,7 +49,15 @@ pub(crate) struct ChatRequest {
     pub(crate) extra_body: BTreeMap<String, Json>,
 }
 
-/// `CompletionRequest`, with one prompt.
+/// One chat, or those of a batch.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub(crate) enum Chats {
+    One(Vec<Message>),
+    Batch(Vec<Vec<Message>>),
+}
+
+/// `CompletionRequest`.
 #[skip_serializing_none]
 #[derive(Debug, Serialize)]
 pub(crate) struct CompletionRequest {
@@ -63,12 +72,14 @@ pub(crate) struct CompletionRequest {
     pub(crate) extra_body: BTreeMap<String, Json>,
 }
 
-/// One prompt.
+/// One prompt, or several.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 pub(crate) enum Prompt {
     Text(String),
     TokenIds(Vec<i32>),
+    Texts(Vec<String>),
+    TokenInputs(Vec<Vec<i32>>),
 }
 
 /// What both bodies have.
@@ -182,7 +193,7 @@ pub(crate) struct StructuredOutputs {
 #[skip_serializing_none]
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Message {
-    pub(crate) role: &'static str,
+    pub(crate) role: Cow<'static, str>,
     pub(crate) content: Option<Content>,
     pub(crate) name: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -190,6 +201,9 @@ pub(crate) struct Message {
     pub(crate) tool_call_id: Option<String>,
     /// The name that vLLM reads since 0.11.1.
     pub(crate) reasoning: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) tools: Vec<Tool>,
+    pub(crate) task: Option<String>,
 }
 
 /// What a turn says.
@@ -200,12 +214,31 @@ pub(crate) enum Content {
     Parts(Vec<Part>),
 }
 
-/// A piece of a turn. A `uuid` names media in vLLM's cache; with a null payload the cached one is used.
+/// A piece of a turn.
+#[derive(Debug, Serialize)]
+pub(crate) struct Part {
+    /// `None` where `members` are the whole part.
+    #[serde(flatten)]
+    pub(crate) kind: Option<PartKind>,
+    #[serde(flatten)]
+    pub(crate) members: BTreeMap<String, Json>,
+}
+
+/// What a piece is. A `uuid` names media in vLLM's cache; with a null payload the cached one is used.
 #[derive(Debug, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
-pub(crate) enum Part {
+pub(crate) enum PartKind {
     Text {
         text: String,
+    },
+    Thinking {
+        thinking: String,
+    },
+    Refusal {
+        refusal: String,
+    },
+    ToolReference {
+        name: String,
     },
     ImageUrl {
         image_url: Option<MediaUrl>,
@@ -262,6 +295,7 @@ pub(crate) struct FunctionDefinition {
     pub(crate) description: Option<String>,
     pub(crate) parameters: Option<Json>,
     pub(crate) strict: Option<bool>,
+    pub(crate) defer_loading: Option<bool>,
 }
 
 /// Which tools to call: a word, or one function.

@@ -273,6 +273,7 @@ mod tests {
         check(&text, true);
         let part = ContentPart {
             part: Some(Part::Text("\n\0".repeat(100_000))),
+            ..ContentPart::default()
         };
         let turn = ChatMessage {
             parts: vec![part],

@@ -10,7 +10,10 @@ use super::{
     unary,
 };
 use crate::{
-    openai::{error::ErrorBody, request::Request as UpstreamRequest},
+    openai::{
+        error::ErrorBody,
+        request::{Chats, Request as UpstreamRequest},
+    },
     proto::{
         GenerateRequest, GenerateResponse, StreamGenerateResponse,
         generation_service_server::GenerationService,
@@ -106,7 +109,10 @@ async fn check_version(upstream: &Chosen, needs: Option<Needs>) -> Result<(), Er
 
 fn route(request: &UpstreamRequest) -> Route {
     match request {
-        UpstreamRequest::Chat(_) => Route::CHAT_COMPLETIONS,
+        UpstreamRequest::Chat(chat) => match chat.messages {
+            Chats::One(_) => Route::CHAT_COMPLETIONS,
+            Chats::Batch(_) => Route::CHAT_BATCH,
+        },
         UpstreamRequest::Completion(_) => Route::COMPLETIONS,
     }
 }

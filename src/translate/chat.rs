@@ -2,20 +2,24 @@
 
 pub(super) mod media;
 pub(super) mod media_type;
+mod part;
 pub(super) mod template;
 pub(super) mod tools;
+
+use std::borrow::Cow;
 
 use crate::{
     config::Policy,
     openai::request::{Content, FunctionCall, Message, Part, ToolCall},
-    proto::{self, Role, content_part},
+    proto::{self, Role},
 };
 
 use super::{
     invalid::InvalidRequest,
     sampling::{at_most, text},
 };
-use media_type::Kind;
+/// The roles of the enum, whose turns have fields and rules of their own.
+const OF_ENUM: [&str; 5] = ["system", "developer", "user", "assistant", "tool"];
 
 /// Most turns of a chat, and most parts and tool calls of a turn.
 const MAX_ENTRIES: usize = 4096;
@@ -30,10 +34,26 @@ pub(super) fn messages(
     })
 }
 
+/// Several chats, none of them without a turn.
+pub(super) fn conversations(
+    conversations: Vec<proto::Conversation>,
+    policy: &Policy,
+) -> Result<Vec<Vec<Message>>, InvalidRequest> {
+    let chats = conversations.into_iter().enumerate().map(|(n, chat)| {
+        let field = format!("conversations[{n}]");
+        if chat.messages.is_empty() {
+            let field = format!("{field}.messages");
+            return Err(InvalidRequest::new(field, "must not be empty"));
+        }
+        messages(chat.messages, policy).map_err(|invalid| invalid.within(&field))
+    });
+    chats.collect()
+}
+
 /// One user turn.
 pub(super) fn prompt(text: String) -> Vec<Message> {
     vec![Message {
-        role: "user",
+        role: "user".into(),
         content: Some(Content::Text(text)),
         ..Message::default()
     }]
@@ -61,29 +81,54 @@ fn message(message: proto::ChatMessage, policy: &Policy) -> Result<Message, Inva
         tool_calls,
         tool_call_id,
         reasoning,
+        role_name,
+        tools,
+        task,
     } = message;
-    let role = Role::try_from(role).unwrap_or(Role::Unspecified);
+    let role = Role::try_from(role).map_err(|_unknown| unknown_role())?;
     let message = Message {
-        role: self::role(role)?,
+        role: self::role(role, role_name)?,
         content: self::content(content, parts, policy)?,
         name: text(name),
         tool_calls: each("tool_calls", tool_calls, tool_call)?,
         tool_call_id: text(tool_call_id),
         reasoning: text(reasoning),
+        tools: tools::definitions(tools)?,
+        task: text(task),
     };
     belongs_to(role, &message)?;
     Ok(with_content(message))
 }
 
-fn role(role: Role) -> Result<&'static str, InvalidRequest> {
-    match role {
-        Role::System => Ok("system"),
-        Role::Developer => Ok("developer"),
-        Role::User => Ok("user"),
-        Role::Assistant => Ok("assistant"),
-        Role::Tool => Ok("tool"),
-        Role::Unspecified => Err(InvalidRequest::new("role", "must be set to a known role")),
+/// The word for a role: that of the enum, or the caller's own.
+fn role(role: Role, name: String) -> Result<Cow<'static, str>, InvalidRequest> {
+    let word = match role {
+        Role::System => "system",
+        Role::Developer => "developer",
+        Role::User => "user",
+        Role::Assistant => "assistant",
+        Role::Tool => "tool",
+        Role::Unspecified if name.is_empty() => {
+            return Err(unknown_role());
+        }
+        Role::Unspecified if OF_ENUM.contains(&name.as_str()) => {
+            let description = "is a role that `role` has a value for";
+            return Err(InvalidRequest::new("role_name", description));
+        }
+        Role::Unspecified => return Ok(name.into()),
+    };
+    if name.is_empty() {
+        return Ok(word.into());
     }
+    let description = "`role` and `role_name` are mutually exclusive";
+    Err(InvalidRequest::together(
+        &["role", "role_name"],
+        description,
+    ))
+}
+
+fn unknown_role() -> InvalidRequest {
+    InvalidRequest::new("role", "must be set to a known role")
 }
 
 /// Fields that only a turn of one role may have.
@@ -98,6 +143,10 @@ fn belongs_to(role: Role, message: &Message) -> Result<(), InvalidRequest> {
     let set = [("tool_call_id", message.tool_call_id.is_some())];
     if role != Role::Tool {
         InvalidRequest::refuse(&set, "is allowed only with ROLE_TOOL")?;
+    }
+    let set = [("tools", !message.tools.is_empty())];
+    if role != Role::Developer {
+        InvalidRequest::refuse(&set, "is allowed only with ROLE_DEVELOPER")?;
     }
     Ok(())
 }
@@ -130,24 +179,7 @@ pub(super) fn parts(
     parts: Vec<proto::ContentPart>,
     policy: &Policy,
 ) -> Result<Vec<Part>, InvalidRequest> {
-    each("parts", parts, |part| self::part(part, policy))
-}
-
-fn part(part: proto::ContentPart, policy: &Policy) -> Result<Part, InvalidRequest> {
-    use content_part::Part as Piece;
-
-    let (name, kind, media) = match part.part {
-        Some(Piece::Text(text)) => return Ok(Part::Text { text }),
-        Some(Piece::Image(image)) => ("image", Some(Kind::Image), image),
-        Some(Piece::Audio(audio)) => ("audio", Some(Kind::Audio), audio),
-        Some(Piece::Video(video)) => ("video", Some(Kind::Video), video),
-        Some(Piece::File(file)) => ("file", None, file),
-        None => {
-            let description = "must have `text`, `image`, `audio`, `video` or `file` set";
-            return Err(InvalidRequest::new("", description));
-        }
-    };
-    media::part(kind, media, policy).map_err(|invalid| invalid.within(name))
+    each("parts", parts, |part| part::part(part, policy))
 }
 
 /// The arguments go back as the model wrote them, complete or cut: vLLM reads an empty object where they are no JSON.
@@ -173,6 +205,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::proto::content_part;
 
     fn turn(role: Role) -> proto::ChatMessage {
         proto::ChatMessage {
@@ -189,7 +222,10 @@ mod tests {
     }
 
     fn of_parts(parts: Vec<Option<content_part::Part>>) -> proto::ChatMessage {
-        let part = |part| proto::ContentPart { part };
+        let part = |part| proto::ContentPart {
+            part,
+            ..proto::ContentPart::default()
+        };
         proto::ChatMessage {
             parts: parts.into_iter().map(part).collect(),
             ..turn(Role::User)
@@ -359,6 +395,31 @@ mod tests {
             refused(answers(role), &["tool_call_id"], "ROLE_TOOL");
         }
         refused(answers(Role::Assistant), &["tool_call_id"], "ROLE_TOOL");
+    }
+
+    #[test]
+    fn another_role_has_a_name() {
+        let named = |role, name: &str| proto::ChatMessage {
+            role_name: name.to_owned(),
+            ..says(role, "a")
+        };
+        let expected = json!({"role": "critic", "content": "a"});
+        check(named(Role::Unspecified, "critic"), expected);
+        let ours = named(Role::Unspecified, "assistant");
+        refused(ours, &["role_name"], "`role` has a value for");
+        let both = named(Role::User, "critic");
+        refused(both, &["role", "role_name"], "mutually exclusive");
+        let brings = |role| proto::ChatMessage {
+            tools: vec![proto::Tool {
+                name: "f".to_owned(),
+                ..proto::Tool::default()
+            }],
+            ..turn(role)
+        };
+        refused(brings(Role::User), &["tools"], "ROLE_DEVELOPER");
+        let tool = json!({"type": "function", "function": {"name": "f"}});
+        let expected = json!({"role": "developer", "content": "", "tools": [tool]});
+        check(brings(Role::Developer), expected);
     }
 
     #[test]

@@ -15,7 +15,6 @@ use crate::{
     config::Policy,
     openai::{
         embedding::{EmbeddingRequest, EncodingFormat, Input},
-        request::Message,
         version::Version,
     },
     proto,
@@ -99,7 +98,10 @@ pub(super) fn named(
     let (input_field, input) = if !texts.is_empty() {
         ("texts", Input::Texts(texts))
     } else if !token_inputs.is_empty() {
-        ("token_inputs", token_ids(token_inputs)?)
+        (
+            "token_inputs",
+            Input::TokenIds(sampling::token_inputs(token_inputs)?),
+        )
     } else {
         ("conversations", chats(conversations, policy)?)
     };
@@ -164,30 +166,11 @@ pub(crate) fn fit(request: &mut EmbeddingRequest, version: Option<Version>) -> R
     Ok(())
 }
 
-fn token_ids(inputs: Vec<proto::TokenIds>) -> Result<Input, InvalidRequest> {
-    let inputs = inputs.into_iter().enumerate().map(|(n, input)| {
-        let field = format!("token_inputs[{n}].ids");
-        if input.ids.is_empty() {
-            return Err(InvalidRequest::new(field, "must not be empty"));
-        }
-        sampling::token_ids(&field, input.ids)
-    });
-    inputs.collect::<Result<_, _>>().map(Input::TokenIds)
-}
-
 fn chats(
     conversations: Vec<proto::Conversation>,
     policy: &Policy,
 ) -> Result<Input, InvalidRequest> {
-    let chats = conversations.into_iter().enumerate().map(|(n, chat)| {
-        let field = format!("conversations[{n}]");
-        if chat.messages.is_empty() {
-            let field = format!("{field}.messages");
-            return Err(InvalidRequest::new(field, "must not be empty"));
-        }
-        chat::messages(chat.messages, policy).map_err(|invalid| invalid.within(&field))
-    });
-    let mut chats = chats.collect::<Result<Vec<Vec<Message>>, InvalidRequest>>()?;
+    let mut chats = chat::conversations(conversations, policy)?;
     match (chats.pop(), chats.is_empty()) {
         (Some(only), true) => Ok(Input::Chat(only)),
         (last, _) => {

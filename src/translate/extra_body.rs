@@ -20,10 +20,12 @@ pub(super) fn members(
     for name in members.keys() {
         let because = if names.has(name) {
             "has a typed field, or is set by the adapter"
-        } else if !policy.extra_body_keys.contains(name) {
-            "is not among the keys that the operator allows (--allow-extra-body)"
-        } else {
+        } else if policy.extra_body_keys.contains(name) {
             continue;
+        } else if names.ignores(name) {
+            "is a field that vLLM ignores"
+        } else {
+            "is not among the keys that the operator allows (--allow-extra-body)"
         };
         // Cut and without control characters, fit for an error.
         let shown: String = name.chars().filter(|c| !c.is_control()).take(64).collect();
@@ -83,6 +85,7 @@ mod tests {
         for (text, says) in [
             (r#"{"chat_template":"x"}"#, "`chat_template` is not among"),
             (r#"{"vllm_xargs":{},"x":1}"#, "`x` is not among"),
+            (r#"{"store":true}"#, "`store` is a field that vLLM ignores"),
             // A typed field wins over what the operator allows.
             (r#"{"temperature":1}"#, "`temperature` has a typed field"),
             (r#"{"max_completion_tokens":1}"#, "`max_completion_tokens`"),

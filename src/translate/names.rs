@@ -10,8 +10,8 @@ use prost_types::{FieldDescriptorProto, field_descriptor_proto::Label};
 
 use crate::proto;
 pub(super) use tables::{
-    CLASSIFY, DETOKENIZE, EMBED, GENERATE, GENERATE_STRUCTURED, POOL, RERANK, SCORE, TOKENIZE,
-    TRANSCRIBE, TRANSCRIBE_SUBTITLES,
+    CLASSIFY, DETOKENIZE, EMBED, GENERATE, GENERATE_BATCH, GENERATE_STRUCTURED, POOL, RERANK,
+    SCORE, TOKENIZE, TRANSCRIBE, TRANSCRIBE_SUBTITLES,
 };
 use tables::{MODELS, PARTS};
 
@@ -28,6 +28,8 @@ pub(super) struct Names {
     own: &'static str,
     /// Fields that a caller can send through `extra_body_json` alone.
     untyped: &'static str,
+    /// Fields that vLLM takes and ignores, which go there too, for what stands before it.
+    ignored: &'static str,
     /// Words of errors that name no parameter, and the field that they are about (vLLM 0.33).
     told: &'static [(&'static str, &'static str)],
     /// The field that holds chats, which errors about their [`PARTS`] are about.
@@ -55,6 +57,11 @@ impl Names {
             || has_word(self.own, name)
             || self.renamed(name).is_some()
             || field(self.message, name).is_some()
+    }
+
+    /// Whether vLLM ignores a field, so that a caller should know of it.
+    pub(super) fn ignores(&self, name: &str) -> bool {
+        has_word(self.ignored, name)
     }
 
     fn renamed(&self, name: &str) -> Option<&'static str> {
@@ -104,7 +111,7 @@ impl Fields {
         if let Some(ours) = self.names.renamed(name) {
             return Some(ours.to_owned());
         }
-        if has_word(self.names.untyped, name) {
+        if has_word(self.names.untyped, name) || self.names.ignores(name) {
             return Some("extra_body_json".to_owned());
         }
         let field = field(self.names.message, name)?;
@@ -145,7 +152,8 @@ impl Fields {
     fn input_path(&self, rest: &str) -> String {
         let field_of_input = field(self.names.message, self.input);
         let index = field_of_input.map_or(String::new(), |input| self.index(input, rest));
-        let mut members = rest.split('.').filter(|_| !index.is_empty());
+        let is_chat = self.input == "messages" && !index.is_empty();
+        let mut members = rest.split('.').filter(|_| is_chat);
         let member = members.find(|name| field(proto::ChatMessage::NAME, name).is_some());
         let member = member.map_or(String::new(), |member| format!(".{member}"));
         format!("{}{index}{member}", self.input)

@@ -82,6 +82,18 @@ pub(super) fn token_ids(field: &str, ids: Vec<i32>) -> Result<Vec<i32>, InvalidR
     Err(InvalidRequest::new(format!("{field}[{n}]"), description))
 }
 
+/// `token_inputs`, each a text as token ids.
+pub(super) fn token_inputs(inputs: Vec<proto::TokenIds>) -> Result<Vec<Vec<i32>>, InvalidRequest> {
+    let inputs = inputs.into_iter().enumerate().map(|(n, input)| {
+        let field = format!("token_inputs[{n}].ids");
+        if input.ids.is_empty() {
+            return Err(InvalidRequest::new(field, "must not be empty"));
+        }
+        token_ids(&field, input.ids)
+    });
+    inputs.collect()
+}
+
 /// A list of at most so many entries.
 pub(super) fn at_most<T>(
     field: &str,

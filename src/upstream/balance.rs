@@ -65,3 +65,6 @@ fn score(session: &[u8], label: &str) -> u64 {
     (session, label).hash(&mut hasher);
     hasher.finish()
 }
+
+#[cfg(test)]
+mod tests;

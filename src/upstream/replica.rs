@@ -48,6 +48,8 @@ struct Trouble {
     rests_until: Option<Instant>,
     /// It did not answer, so that an answer to a probe brings it back.
     is_unreachable: bool,
+    /// The last probe failed. One that is out waits for a good one, so that no call is lost to find out.
+    fails_probes: bool,
 }
 
 /// What an outcome says about a replica.
@@ -96,8 +98,12 @@ impl Replica {
 
     /// Whether it is left out for a while.
     pub(super) fn is_out(&self) -> bool {
-        let until = |trouble: &mut Trouble| trouble.until.max(trouble.rests_until);
-        self.is_troubled.load(Relaxed) && self.with(until).is_some_and(|it| Instant::now() < it)
+        let is_out = |trouble: &mut Trouble| {
+            let until = trouble.until.max(trouble.rests_until);
+            trouble.fails_probes && trouble.n_failures >= MAX_FAILURES
+                || until.is_some_and(|until| Instant::now() < until)
+        };
+        self.is_troubled.load(Relaxed) && self.with(is_out)
     }
 
     /// Takes note of how a request ended.
@@ -130,15 +136,11 @@ impl Replica {
             .as_ref()
             .is_ok_and(|status| !status.is_server_error());
         let changed = self.answers.swap(answers, Relaxed) != answers;
-        match health {
-            Ok(_) if answers => {
-                let is_back = |trouble: &Trouble| trouble.is_unreachable;
-                if self.is_troubled.load(Relaxed) && self.with(|trouble| is_back(trouble)) {
-                    self.record(None);
-                }
-            }
-            Ok(_) => self.failed(false),
-            Err(error) => self.record(Some(error)),
+        self.with(|trouble| trouble.fails_probes = !answers);
+        if !answers {
+            self.failed(true);
+        } else if self.with(|trouble| trouble.is_unreachable) {
+            self.record(None);
         }
         if changed {
             tracing::info!(replica = %self.label, answers, "health of a replica");
@@ -147,7 +149,7 @@ impl Replica {
 
     fn failed(&self, is_unreachable: bool) {
         self.with(|trouble| {
-            trouble.n_failures += 1;
+            trouble.n_failures = trouble.n_failures.saturating_add(1);
             trouble.is_unreachable = is_unreachable;
             let is_out = trouble.until.is_some_and(|until| Instant::now() < until);
             if trouble.n_failures < MAX_FAILURES || is_out {
@@ -157,7 +159,7 @@ impl Replica {
             let time = doubled
                 .min(LONGEST_OUT)
                 .mul_f64(0.8 + 0.4 * fastrand::f64());
-            trouble.n_outs += 1;
+            trouble.n_outs = trouble.n_outs.saturating_add(1);
             trouble.until = Some(Instant::now() + time);
             tracing::warn!(replica = %self.label, ?time, "a replica is out");
         });
@@ -189,3 +191,6 @@ fn verdict(error: &Error) -> Verdict {
         Error::Redirected(_) | Error::Protocol(_) | Error::TooLarge { .. } => Verdict::Good,
     }
 }
+
+#[cfg(test)]
+pub(super) mod tests;

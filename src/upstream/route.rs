@@ -5,6 +5,7 @@
 pub(crate) struct Route(&'static str);
 
 impl Route {
+    pub(crate) const CHAT_BATCH: Self = Self("chat/completions/batch");
     pub(crate) const CHAT_COMPLETIONS: Self = Self("chat/completions");
     pub(crate) const CLASSIFY: Self = Self("/classify");
     pub(crate) const COMPLETIONS: Self = Self("completions");
@@ -21,7 +22,8 @@ impl Route {
     pub(crate) const VERSION: Self = Self("/version");
 
     /// Those that JSON is posted to.
-    pub(super) const JSON: [Self; 9] = [
+    pub(super) const JSON: [Self; 10] = [
+        Self::CHAT_BATCH,
         Self::CHAT_COMPLETIONS,
         Self::CLASSIFY,
         Self::COMPLETIONS,

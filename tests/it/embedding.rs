@@ -197,6 +197,7 @@ async fn what_the_adapter_can_know_is_not_asked() {
         };
         chat.messages[0].parts = vec![ContentPart {
             part: Some(Part::Image(image)),
+            ..ContentPart::default()
         }];
         EmbedRequest {
             conversations: vec![chat],

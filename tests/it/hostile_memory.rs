@@ -230,6 +230,7 @@ fn large_messages() -> Vec<(&'static str, &'static str, Vec<u8>)> {
         role: Role::User.into(),
         parts: vec![ContentPart {
             part: Some(Part::Image(picture)),
+            ..ContentPart::default()
         }],
         ..ChatMessage::default()
     };

@@ -31,14 +31,10 @@ const GENERATION: &[&str] = &[
 
 /// Recorded requests that the contract has no words for.
 const NOT_IN_THE_CONTRACT: &[&str] = &[
-    // Several prompts in one request.
-    "cmpl_stream_batch",
-    "cmpl_tokens_batch",
     // Fields that vLLM ignores or the adapter sets.
     "chat_sampling_all",
     "cmpl_bestof",
     // Values of a wrong type.
-    "err_role",
     "err_stop_type",
     "err_streamopts",
     "err_type",

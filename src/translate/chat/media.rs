@@ -8,7 +8,7 @@ use url::{Host, Url};
 
 use crate::{
     config::Policy,
-    openai::request::{MediaUrl, Part},
+    openai::request::{MediaUrl, PartKind},
     proto::{self, media::Source},
     translate::{invalid::InvalidRequest, sampling::text},
 };
@@ -20,7 +20,7 @@ pub(super) fn part(
     kind: Option<Kind>,
     media: proto::Media,
     policy: &Policy,
-) -> Result<Part, InvalidRequest> {
+) -> Result<PartKind, InvalidRequest> {
     let proto::Media {
         source,
         media_type,
@@ -42,15 +42,15 @@ pub(super) fn part(
     let detail = self::detail(detail, kind)?;
     let url = url.map(|url| MediaUrl { url, detail });
     Ok(match kind {
-        Kind::Image => Part::ImageUrl {
+        Kind::Image => PartKind::ImageUrl {
             image_url: url,
             uuid,
         },
-        Kind::Audio => Part::AudioUrl {
+        Kind::Audio => PartKind::AudioUrl {
             audio_url: url,
             uuid,
         },
-        Kind::Video => Part::VideoUrl {
+        Kind::Video => PartKind::VideoUrl {
             video_url: url,
             uuid,
         },

@@ -41,6 +41,7 @@ fn definition(tool: proto::Tool) -> Result<Tool, InvalidRequest> {
         description,
         parameters_json,
         strict,
+        defer_loading,
     } = tool;
     if name.is_empty() {
         return Err(InvalidRequest::new("name", "must not be empty"));
@@ -54,6 +55,7 @@ fn definition(tool: proto::Tool) -> Result<Tool, InvalidRequest> {
             description,
             parameters,
             strict,
+            defer_loading,
         },
     })
 }

@@ -6,6 +6,8 @@
 pub(crate) struct Asked {
     /// The number of choices, at least 1.
     pub(crate) choices: u32,
+    /// How many of them answer each input, where these are a list.
+    pub(crate) choices_each: Option<u32>,
     /// The log probability of each token.
     pub(crate) logprobs: bool,
     /// Other tokens beside each. Without them `/v1/completions` still gives one, the token itself.
@@ -22,4 +24,12 @@ pub(crate) struct Asked {
     pub(crate) continuous_usage: bool,
     /// Members of the upstream's answer that are passed on unchanged.
     pub(crate) extension_keys: Vec<String>,
+}
+
+impl Asked {
+    /// Which input a choice answers, where these are a list.
+    pub(super) fn prompt_index(&self, choice_index: i32) -> Option<i32> {
+        let n_each = self.choices_each.and_then(|n| i32::try_from(n).ok())?;
+        choice_index.checked_div(n_each)
+    }
 }

@@ -64,6 +64,24 @@ pub(super) fn check_together(shared: &Shared, is_chat: bool) -> Result<(), Inval
     Ok(())
 }
 
+/// Checks what vLLM refuses for several chats, or leaves out of their answer without a word.
+pub(super) fn check_batch(
+    shared: &Shared,
+    of_chats: &[(&str, bool)],
+) -> Result<(), InvalidRequest> {
+    if shared.stream == Some(true) {
+        let description = "cannot be streamed; use Generate";
+        return Err(InvalidRequest::new("conversations", description));
+    }
+    let of_both = [
+        ("n", shared.n.is_some_and(|n| n != 1)),
+        ("prompt_logprobs", shared.prompt_logprobs.is_some()),
+        ("use_beam_search", shared.use_beam_search == Some(true)),
+    ];
+    let set = [of_chats, &of_both].concat();
+    InvalidRequest::refuse(&set, "is not allowed with `conversations`")
+}
+
 /// A form cannot be combined with a call that must be made: by the form, vLLM would refuse both or ignore the form.
 pub(super) fn check_form(chat: &ChatRequest) -> Result<(), InvalidRequest> {
     let has_form =

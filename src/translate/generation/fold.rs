@@ -53,6 +53,7 @@ impl Fold {
                 let choice = self.choice(delta.choice_index);
                 choice.logprobs.extend(delta.logprobs);
                 choice.token_ids.extend(delta.token_ids);
+                choice.prompt_token_ids.extend(delta.prompt_token_ids);
             }
             Some(Event::Finished(finished)) => self.finish(finished),
             Some(Event::Usage(usage)) => self.response.usage = Some(usage),
@@ -94,6 +95,7 @@ impl Fold {
         let choice = self.choice(finished.choice_index);
         choice.finish_reason = finished.finish_reason;
         choice.finish_reason_raw = finished.finish_reason_raw;
+        choice.prompt_index = finished.prompt_index;
         choice.extensions_json = finished.extensions_json;
         choice.stop_reason = finished.stop_reason.map(|reason| match reason {
             choice_finished::StopReason::StopString(text) => choice::StopReason::StopString(text),

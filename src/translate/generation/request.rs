@@ -2,7 +2,9 @@
 
 use crate::{
     config::Policy,
-    openai::request::{ChatRequest, CompletionRequest, Prompt, Request, Shared, StreamOptions},
+    openai::request::{
+        ChatRequest, Chats, CompletionRequest, Prompt, Request, Shared, StreamOptions,
+    },
     proto,
     translate::{
         answer::Mode,
@@ -18,12 +20,15 @@ use crate::{
 
 use super::{
     asked::Asked,
-    checks::{Logprobs, check_form, check_together},
+    checks::{Logprobs, check_batch, check_form, check_together},
     structured,
 };
 
-/// Most choices of a request: `VLLM_MAX_N_SEQUENCES`.
-const MAX_CHOICES: i32 = 16384;
+/// Most choices of a request: `VLLM_MAX_N_SEQUENCES`, which vLLM counts for each prompt.
+const MAX_CHOICES: u32 = 16384;
+
+/// Most prompts of a request: `VLLM_MAX_COMPLETION_PROMPTS`.
+const MAX_PROMPTS: usize = 1024;
 
 /// Most stop texts: `VLLM_MAX_STOP_STRINGS`.
 const MAX_STOPS: usize = 4;
@@ -116,32 +121,44 @@ pub(crate) fn request(
         user,
         continuous_usage,
         stream_interval,
+        conversations,
     } = request;
     let is_stream = mode == Mode::Stream;
     let continuous_usage = continuous_usage.filter(|_| is_stream);
     let completion = completion.filter(is_set);
-    InvalidRequest::only_one(set!(prompt, messages, completion))?;
-    let input = match (&completion, messages.is_empty()) {
-        (Some(_), _) => "completion",
-        (None, false) => "messages",
-        (None, true) => "prompt",
-    };
+    let tool_choice = tool_choice.filter(is_set);
+    let inputs = set!(prompt, messages, completion, conversations);
+    InvalidRequest::only_one(inputs)?;
+    let (input, _) = inputs
+        .iter()
+        .find(|(_, is_set)| *is_set)
+        .unwrap_or(&inputs[0]);
     let is_chat = completion.is_none();
+    let is_batch = !conversations.is_empty();
     let fields = match structured_output {
+        _ if is_batch => Fields::new(&names::GENERATE_BATCH, input),
         Some(_) => Fields::new(&names::GENERATE_STRUCTURED, input),
         None => Fields::new(&names::GENERATE, input),
     };
     let form = structured_output.map(|output| structured::form(output, is_chat));
     let form = form.transpose()?.unwrap_or_default();
     let logprobs = Logprobs::checked(logprobs, top_logprobs, &logprob_token_ids)?;
+    let n = in_range("n", n, 1..)?;
+    let n_each = n.map_or(1, i32::unsigned_abs);
+    let n_inputs = completion.as_ref().map_or(conversations.len(), |input| {
+        input.texts.len() + input.token_inputs.len()
+    });
     let asked = Asked {
-        choices: n.and_then(|n| u32::try_from(n).ok()).unwrap_or(1),
+        choices: choices(n_each, n_inputs)?,
+        choices_each: (n_inputs > 0).then_some(n_each),
         logprobs: logprobs.switch == Some(true),
         top_logprobs: is_set(&top_logprobs.unwrap_or(0)) || !logprob_token_ids.is_empty(),
         token_ids: return_token_ids == Some(true),
         tokens_as_ids: return_tokens_as_token_ids == Some(true),
         prompt_text: return_prompt_text == Some(true),
-        prompt_logprobs: prompt_logprobs.is_some(),
+        // vLLM gives them with every echo of a chat.
+        prompt_logprobs: prompt_logprobs.is_some()
+            || is_chat && echo == Some(true) && logprobs.switch == Some(true),
         continuous_usage: continuous_usage == Some(true),
         extension_keys: self::extension_keys(extension_keys, policy)?,
     };
@@ -160,7 +177,7 @@ pub(crate) fn request(
         top_p: number("top_p", top_p, ABOVE_ZERO_TO_ONE)?,
         stop: texts("stop", stop, MAX_STOPS)?,
         seed: sampling::seed(seed),
-        n: in_range("n", n, 1..=MAX_CHOICES)?,
+        n,
         top_k: in_range("top_k", top_k, -1..)?,
         min_p: number("min_p", min_p, 0.0..=1.0)?,
         frequency_penalty: number("frequency_penalty", frequency_penalty, -2.0..=2.0)?,
@@ -204,7 +221,7 @@ pub(crate) fn request(
     };
     check_together(&shared, is_chat)?;
     let extra_body = extra_body::members(extra_body_json, &names::GENERATE, policy)?;
-    let request = if let Some(input) = completion {
+    let request = if let Some(mut input) = completion {
         let set = set!(
             tools,
             tool_choice,
@@ -219,20 +236,24 @@ pub(crate) fn request(
         );
         InvalidRequest::refuse(set, "is allowed only for a chat, not with `completion`")?;
         Request::Completion(Box::new(CompletionRequest {
-            suffix: text(input.suffix),
-            prompt: raw(input.text, input.token_ids).map_err(|it| it.within("completion"))?,
+            suffix: text(std::mem::take(&mut input.suffix)),
+            prompt: raw(input).map_err(|it| it.within("completion"))?,
             shared,
             logprobs: logprobs.of_completion(),
             extra_body,
         }))
     } else {
+        if is_batch {
+            check_batch(&shared, set!(tools, tool_choice, return_prompt_text))?;
+        }
         let tools = tools::definitions(tools)?;
         let choice = tool_choice.map(|choice| tools::choice(choice, &tools));
+        let conversations = at_most("conversations", conversations, MAX_PROMPTS)?;
         let chat = ChatRequest {
-            messages: if messages.is_empty() {
-                chat::prompt(prompt)
-            } else {
-                chat::messages(messages, policy)?
+            messages: match *input {
+                "conversations" => Chats::Batch(chat::conversations(conversations, policy)?),
+                "messages" => Chats::One(chat::messages(messages, policy)?),
+                _ => Chats::One(chat::prompt(prompt)),
             },
             shared,
             tool_choice: choice.transpose()?,
@@ -266,15 +287,36 @@ pub(crate) fn request(
 }
 
 /// The raw input of `completion`.
-fn raw(text: String, token_ids: Vec<i32>) -> Result<Prompt, InvalidRequest> {
-    InvalidRequest::only_one(set!(text, token_ids))?;
-    if token_ids.is_empty() {
-        return Ok(Prompt::Text(text));
-    }
-    Ok(Prompt::TokenIds(sampling::token_ids(
-        "token_ids",
+fn raw(input: proto::CompletionInput) -> Result<Prompt, InvalidRequest> {
+    let proto::CompletionInput {
+        text,
         token_ids,
-    )?))
+        suffix: _,
+        texts,
+        token_inputs,
+    } = input;
+    InvalidRequest::only_one(set!(text, token_ids, texts, token_inputs))?;
+    if !token_ids.is_empty() {
+        return sampling::token_ids("token_ids", token_ids).map(Prompt::TokenIds);
+    }
+    if !texts.is_empty() {
+        return sampling::texts("texts", texts, MAX_PROMPTS).map(Prompt::Texts);
+    }
+    if !token_inputs.is_empty() {
+        let inputs = at_most("token_inputs", token_inputs, MAX_PROMPTS)?;
+        return sampling::token_inputs(inputs).map(Prompt::TokenInputs);
+    }
+    Ok(Prompt::Text(text))
+}
+
+/// The number of choices of a request; with no list of inputs it has one.
+fn choices(n_each: u32, n_inputs: usize) -> Result<u32, InvalidRequest> {
+    let n_inputs = u32::try_from(n_inputs).unwrap_or(u32::MAX).max(1);
+    let choices = n_each.checked_mul(n_inputs);
+    choices.filter(|n| *n <= MAX_CHOICES).ok_or_else(|| {
+        let description = format!("must give at most {MAX_CHOICES} choices in all");
+        InvalidRequest::new("n", description)
+    })
 }
 
 fn extension_keys(keys: Vec<String>, policy: &Policy) -> Result<Vec<String>, InvalidRequest> {

@@ -25,9 +25,11 @@ pub(crate) fn response(
         .choices
         .ok_or(InvalidAnswer::Malformed("an answer without choices"))?;
     let entries = choices.into_iter().map(|mut choice| {
-        // Completions have the prompt's in each choice, all alike.
-        prompt_token_ids = choice.prompt_token_ids.take().or(prompt_token_ids.take());
-        prompt_logprobs = choice.prompt_logprobs.take().or(prompt_logprobs.take());
+        // Completions have the prompt's in each choice, all alike where it is one prompt.
+        if asked.choices_each.is_none() {
+            prompt_token_ids = choice.prompt_token_ids.take().or(prompt_token_ids.take());
+            prompt_logprobs = choice.prompt_logprobs.take().or(prompt_logprobs.take());
+        }
         let extensions_json = of_choices.next().unwrap_or_default();
         (choice.index, (choice, extensions_json))
     });
@@ -44,7 +46,6 @@ pub(crate) fn response(
             })
         });
     let choices = choices.collect::<Result<_, _>>()?;
-    let prompt_logprobs = prompt_logprobs.filter(|_| asked.prompt_logprobs);
     Ok(proto::GenerateResponse {
         id,
         model: response.model.unwrap_or_default(),
@@ -54,7 +55,7 @@ pub(crate) fn response(
         system_fingerprint: response.system_fingerprint.unwrap_or_default(),
         prompt_token_ids: kept(prompt_token_ids, asked.token_ids),
         prompt_text: kept(response.prompt_text, asked.prompt_text),
-        prompt_logprobs: prompt_logprobs.map_or_else(Vec::new, logprobs::prompt_logprobs),
+        prompt_logprobs: logprobs::prompt_logprobs(kept(prompt_logprobs, asked.prompt_logprobs)),
         extensions_json: extensions::to_json(&extensions.beside),
     })
 }
@@ -105,6 +106,12 @@ fn choice(
         logprobs: logprobs.transpose()?.unwrap_or_default(),
         token_ids: kept(choice.token_ids, asked.token_ids),
         refusal,
+        prompt_index: asked.prompt_index(index),
+        prompt_token_ids: kept(choice.prompt_token_ids, asked.token_ids),
+        prompt_logprobs: logprobs::prompt_logprobs(kept(
+            choice.prompt_logprobs,
+            asked.prompt_logprobs,
+        )),
         extensions_json: String::new(),
     })
 }

@@ -134,7 +134,10 @@ impl StreamTranslator {
         }
         let owned = |text: Option<Text<'_>>| text.map(Text::into_owned).unwrap_or_default();
         let choices = chunk.choices.iter_mut().flatten();
-        let of_choice = choices.map(|choice| choice.prompt_token_ids.take()).next();
+        let mut of_choice = None;
+        if self.asked.choices_each.is_none() {
+            of_choice = choices.map(|choice| choice.prompt_token_ids.take()).next();
+        }
         let prompt_token_ids = chunk.prompt_token_ids.take().or(of_choice.flatten());
         let prompt_token_ids = prompt_token_ids.filter(|_| self.asked.token_ids);
         let prompt_text = chunk.prompt_text.take().filter(|_| self.asked.prompt_text);
@@ -193,11 +196,13 @@ impl StreamTranslator {
         let logprobs = choice.logprobs.filter(|_| self.asked.logprobs);
         let logprobs = logprobs.map(|logprobs| logprobs::token_logprobs(logprobs, &self.asked));
         let token_ids = choice.token_ids.filter(|_| self.asked.token_ids);
+        let prompt_token_ids = choice.prompt_token_ids.filter(|_| self.asked.token_ids);
         self.push_tokens(proto::TokensDelta {
             choice_index: index,
             logprobs: logprobs.transpose()?.unwrap_or_default(),
             token_ids: token_ids.unwrap_or_default(),
             usage: usage.filter(|_| self.asked.continuous_usage).cloned(),
+            prompt_token_ids: prompt_token_ids.unwrap_or_default(),
         })?;
         match choice.finish_reason {
             Some(reason) if !reason.is_empty() => self.finish(index, reason, choice.stop_reason),
@@ -234,7 +239,7 @@ impl StreamTranslator {
 
     fn push_tokens(&mut self, tokens: proto::TokensDelta) -> Result<(), InvalidAnswer> {
         let is_empty = tokens.logprobs.is_empty() && tokens.token_ids.is_empty();
-        if !is_empty || tokens.usage.is_some() {
+        if !is_empty || tokens.usage.is_some() || !tokens.prompt_token_ids.is_empty() {
             unfinished(&mut self.choices, tokens.choice_index)?;
             self.waiting.push(Event::Tokens(tokens));
         }
@@ -260,6 +265,7 @@ impl StreamTranslator {
                 StopReason::Text(text) => proto::choice_finished::StopReason::StopString(text),
                 StopReason::TokenId(id) => proto::choice_finished::StopReason::StopTokenId(id),
             }),
+            prompt_index: self.asked.prompt_index(choice_index),
             extensions_json,
         });
         if self.is_whole() {

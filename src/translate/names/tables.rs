@@ -12,6 +12,7 @@ const PLAIN: Names = Names {
     renamed: &[],
     own: "request_id",
     untyped: "",
+    ignored: "",
     told: &[],
     chats: None,
     keeps_path: false,
@@ -33,8 +34,13 @@ pub(in crate::translate) const GENERATE: Names = Names {
     ],
     own: "request_id stream stream_options",
     untyped: "chat_template ec_transfer_params extra_args kv_transfer_params media_io_kwargs \
-        mm_payload mm_processor_kwargs prompt_embeds return_mm_kwargs \
-        routed_experts_prompt_start vllm_xargs",
+        mm_processor_kwargs prompt_embeds return_weight_versions routed_experts_prompt_start \
+        vllm_xargs",
+    ignored: "audio best_of early_stopping function_call functions guided_choice \
+        guided_decoding_backend guided_grammar guided_json guided_regex \
+        guided_whitespace_pattern metadata mm_payload modalities prediction prompt_cache_key \
+        prompt_cache_retention return_mm_kwargs return_token_offsets safety_identifier \
+        service_tier store verbosity web_search_options",
     chats: Some("messages"),
     keeps_path: true,
     is_optional: false,
@@ -49,6 +55,13 @@ pub(in crate::translate) const GENERATE_STRUCTURED: Names = Names {
         ("Invalid grammar specification: ", "structured_output"),
     ],
     ..GENERATE
+};
+
+/// A generation from several chats. Older releases, and vLLM's Rust front end, have no route for it.
+pub(in crate::translate) const GENERATE_BATCH: Names = Names {
+    chats: Some("conversations"),
+    is_optional: true,
+    ..GENERATE_STRUCTURED
 };
 
 pub(in crate::translate) const EMBED: Names = Names {

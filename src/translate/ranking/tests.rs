@@ -212,7 +212,10 @@ fn with_media(text: &str) -> proto::MultimodalText {
         ..proto::Media::default()
     };
     let parts = [Part::Text(text.to_owned()), Part::Image(image)];
-    let parts = parts.map(|part| proto::ContentPart { part: Some(part) });
+    let parts = parts.map(|part| proto::ContentPart {
+        part: Some(part),
+        ..proto::ContentPart::default()
+    });
     proto::MultimodalText {
         parts: parts.into(),
     }

@@ -12,7 +12,7 @@ pub(crate) fn weather_tool() -> Tool {
         name: "get_weather".into(),
         description: Some("Get the weather in a city.".into()),
         parameters_json: parameters.into(),
-        strict: None,
+        ..Tool::default()
     }
 }
 

@@ -1,9 +1,9 @@
 //! A recorded request body as a request of the contract.
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use vllm_grpc_adapter::proto::{
-    AnyJsonObject, ChatMessage, CompletionInput, ContentPart, GenerateRequest, Media, Role,
-    StructuredOutput, TextChoices, Tool, ToolChoice, ToolMode, content_part, media,
+    AnyJsonObject, ChatMessage, CompletionInput, ContentPart, Conversation, GenerateRequest, Media,
+    Role, StructuredOutput, TextChoices, TokenIds, Tool, ToolChoice, ToolMode, content_part, media,
     structured_output::Constraint, tool_choice::Choice,
 };
 
@@ -27,6 +27,12 @@ fn set(
     let is_chat = body.contains_key("messages");
     match name {
         "model" => request.model = text(value)?,
+        "messages" if value.get(0).is_some_and(Value::is_array) => {
+            request.conversations = all(value, |messages| {
+                let messages = all(messages, message)?;
+                Some(Conversation { messages })
+            })?;
+        }
         "messages" => request.messages = all(value, message)?,
         "prompt" => request.completion = Some(completion(value)?),
         "max_tokens" | "max_completion_tokens" => request.max_tokens = Some(integer(value)?),
@@ -44,6 +50,7 @@ fn set(
         }
         "top_logprobs" => request.top_logprobs = Some(integer(value)?),
         "prompt_logprobs" => request.prompt_logprobs = Some(integer(value)?),
+        "return_prompt_text" => request.return_prompt_text = Some(value.as_bool()?),
         "echo" => request.echo = Some(value.as_bool()?),
         "include_reasoning" => request.include_reasoning = Some(value.as_bool()?),
         "return_token_ids" => request.return_token_ids = Some(value.as_bool()?),
@@ -88,12 +95,11 @@ fn set_sampling(request: &mut GenerateRequest, name: &str, value: &Value) -> Opt
 }
 
 fn message(message: &Value) -> Option<ChatMessage> {
-    let role = Role::from_str_name(&format!(
-        "ROLE_{}",
-        message.get("role")?.as_str()?.to_uppercase()
-    ))?;
+    let word = message.get("role")?.as_str()?;
+    let role = Role::from_str_name(&format!("ROLE_{}", word.to_uppercase()));
     let mut turn = ChatMessage {
-        role: role.into(),
+        role: role.unwrap_or_default().into(),
+        role_name: role.map_or(word, |_| "").to_owned(),
         ..ChatMessage::default()
     };
     match message.get("content")? {
@@ -104,22 +110,41 @@ fn message(message: &Value) -> Option<ChatMessage> {
 }
 
 fn part(part: &Value) -> Option<ContentPart> {
+    let control = part.get("cache_control");
+    let extra_json = control.map(|control| json!({"cache_control": control}).to_string());
     let part = match part.get("type")?.as_str()? {
         "text" => content_part::Part::Text(text(part.get("text")?)?),
+        "thinking" => content_part::Part::Thinking(text(part.get("thinking")?)?),
+        "refusal" => content_part::Part::Refusal(text(part.get("refusal")?)?),
+        "tool_reference" => content_part::Part::ToolReference(text(part.get("name")?)?),
         "image_url" => content_part::Part::Image(Media {
             source: Some(media::Source::Url(text(part.pointer("/image_url/url")?)?)),
             ..Media::default()
         }),
         _ => return None,
     };
-    Some(ContentPart { part: Some(part) })
+    Some(ContentPart {
+        part: Some(part),
+        extra_json: extra_json.unwrap_or_default(),
+    })
 }
 
-/// One prompt, as text or as token ids; the contract has one prompt a call.
+/// A prompt, as text or as token ids, or a list of these.
 fn completion(prompt: &Value) -> Option<CompletionInput> {
     Some(match prompt {
         Value::String(text) => CompletionInput {
             text: text.clone(),
+            ..CompletionInput::default()
+        },
+        list if list.get(0)?.is_string() => CompletionInput {
+            texts: all(list, text)?,
+            ..CompletionInput::default()
+        },
+        list if list.get(0)?.is_array() => CompletionInput {
+            token_inputs: all(list, |ids| {
+                let ids = all(ids, integer)?;
+                Some(TokenIds { ids })
+            })?,
             ..CompletionInput::default()
         },
         ids => CompletionInput {
@@ -135,7 +160,8 @@ fn tool(tool: &Value) -> Option<Tool> {
         name: text(function.get("name")?)?,
         description: Some(text(function.get("description")?)?),
         parameters_json: function.get("parameters")?.to_string(),
-        strict: None,
+        defer_loading: function.get("defer_loading").and_then(Value::as_bool),
+        ..Tool::default()
     })
 }
 

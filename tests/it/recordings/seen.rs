@@ -11,8 +11,8 @@ use std::{
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 use vllm_grpc_adapter::proto::{
-    Choice, ChoiceFinished, FinishReason, GenerateResponse, StreamStarted, TokenLogprob,
-    TokensDelta, ToolCallDelta, Usage, choice::StopReason, choice_finished,
+    Choice, ChoiceFinished, FinishReason, GenerateResponse, PromptTokenLogprobs, StreamStarted,
+    TokenLogprob, TokensDelta, ToolCallDelta, Usage, choice::StopReason, choice_finished,
     stream_generate_response::Event,
 };
 
@@ -84,12 +84,7 @@ pub(super) fn of_answer(answer: &Result<GenerateResponse, Status>) -> String {
         ..StreamStarted::default()
     });
     for place in &answer.prompt_logprobs {
-        let candidates = place.candidates.iter().map(|it| {
-            let (id, logprob) = (it.token_id.unwrap(), it.logprob.unwrap());
-            format!(" {:?}({id}) {logprob} rank={}", it.token, it.rank.unwrap())
-        });
-        let candidates: String = candidates.collect();
-        lines.push(format_args!("prompt_token{candidates}"));
+        lines.push(format_args!("prompt_token{}", candidates(place)));
     }
     for choice in &answer.choices {
         lines.choice(choice.index.expect("an index"), &SeenChoice::of(choice));
@@ -97,6 +92,14 @@ pub(super) fn of_answer(answer: &Result<GenerateResponse, Status>) -> String {
     lines.usage.clone_from(&answer.usage);
     lines.fingerprint.clone_from(&answer.system_fingerprint);
     lines.end(&Status::new(Code::Ok, ""))
+}
+
+fn candidates(place: &PromptTokenLogprobs) -> String {
+    let candidates = place.candidates.iter().map(|it| {
+        let (id, logprob) = (it.token_id.unwrap(), it.logprob.unwrap());
+        format!(" {:?}({id}) {logprob} rank={}", it.token, it.rank.unwrap())
+    });
+    candidates.collect()
 }
 
 /// What a part of a choice is of.
@@ -115,6 +118,9 @@ struct SeenChoice {
     calls: BTreeMap<i32, (String, String)>,
     logprobs: Vec<TokenLogprob>,
     token_ids: Vec<i32>,
+    prompt_index: Option<i32>,
+    prompt_token_ids: Vec<i32>,
+    prompt_logprobs: Vec<PromptTokenLogprobs>,
     finish: String,
 }
 
@@ -139,6 +145,9 @@ impl SeenChoice {
         }
         seen.logprobs.clone_from(&choice.logprobs);
         seen.token_ids.clone_from(&choice.token_ids);
+        seen.prompt_index = choice.prompt_index;
+        seen.prompt_token_ids.clone_from(&choice.prompt_token_ids);
+        seen.prompt_logprobs.clone_from(&choice.prompt_logprobs);
         let stop = match &choice.stop_reason {
             None => String::new(),
             Some(StopReason::StopString(text)) => format!(" stop={text:?}"),
@@ -173,6 +182,7 @@ impl SeenChoice {
     fn tokens(&mut self, tokens: &TokensDelta) {
         self.logprobs.extend(tokens.logprobs.iter().cloned());
         self.token_ids.extend(&tokens.token_ids);
+        self.prompt_token_ids.extend(&tokens.prompt_token_ids);
     }
 
     fn finish(&mut self, finished: &ChoiceFinished) {
@@ -181,6 +191,7 @@ impl SeenChoice {
             Some(choice_finished::StopReason::StopString(text)) => format!(" stop={text:?}"),
             Some(choice_finished::StopReason::StopTokenId(id)) => format!(" stop={id}"),
         };
+        self.prompt_index = finished.prompt_index;
         self.finish = finish(finished.finish_reason(), &finished.finish_reason_raw, &stop);
     }
 }
@@ -210,6 +221,13 @@ impl Lines {
     }
 
     fn choice(&mut self, index: i32, choice: &SeenChoice) {
+        if let Some(prompt) = choice.prompt_index {
+            let ids = &choice.prompt_token_ids;
+            self.push(format_args!("{index} of prompt {prompt} {ids:?}"));
+        }
+        for place in &choice.prompt_logprobs {
+            self.push(format_args!("{index} prompt_token{}", candidates(place)));
+        }
         for (part, text) in &choice.parts {
             match part {
                 Part::Reasoning => self.push(format_args!("{index} reasoning {text:?}")),

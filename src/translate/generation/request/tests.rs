@@ -102,7 +102,7 @@ fn a_stream_asks_for_its_usage() {
 
 #[test]
 fn exactly_one_input_is_taken() {
-    let all = ["prompt", "messages", "completion"];
+    let all = ["prompt", "messages", "completion", "conversations"];
     let none = proto::GenerateRequest::default();
     refused(none, Mode::Unary, &all, "set one of");
     let both = proto::GenerateRequest {
@@ -115,7 +115,7 @@ fn exactly_one_input_is_taken() {
 
 #[test]
 fn an_empty_input_counts_as_none() {
-    let all = ["prompt", "messages", "completion"];
+    let all = ["prompt", "messages", "completion", "conversations"];
     let empty = proto::GenerateRequest {
         completion: Some(proto::CompletionInput::default()),
         ..proto::GenerateRequest::default()
@@ -136,6 +136,7 @@ fn a_completion_has_text_or_token_ids() {
             text: text.to_owned(),
             token_ids: token_ids.to_vec(),
             suffix: suffix.to_owned(),
+            ..proto::CompletionInput::default()
         };
         proto::GenerateRequest {
             completion: Some(completion),
@@ -144,9 +145,77 @@ fn a_completion_has_text_or_token_ids() {
     };
     let both = ["completion.text", "completion.token_ids"];
     refused(with("a", &[1], ""), Mode::Unary, &both, "only one");
-    refused(with("", &[], "end"), Mode::Unary, &both, "one of");
+    let all = ["text", "token_ids", "texts", "token_inputs"].map(|it| format!("completion.{it}"));
+    let all = all.each_ref().map(String::as_str);
+    refused(with("", &[], "end"), Mode::Unary, &all, "one of");
     let negative = ["completion.token_ids[1]"];
     refused(with("", &[1, -1], ""), Mode::Unary, &negative, "token id");
+}
+
+#[test]
+fn several_inputs_are_refused_with_what_they_cannot_have() {
+    let raw = |texts: &[&str], n| proto::GenerateRequest {
+        completion: Some(proto::CompletionInput {
+            texts: texts.iter().map(|text| (*text).to_owned()).collect(),
+            ..proto::CompletionInput::default()
+        }),
+        n: Some(n),
+        ..proto::GenerateRequest::default()
+    };
+    let empty = ["completion.texts[1]"];
+    refused(raw(&["a", ""], 1), Mode::Unary, &empty, "empty");
+    refused(raw(&["a", "b"], 8193), Mode::Unary, &["n"], "16384 choices");
+    let many = ["completion.texts"];
+    refused(raw(&["a"; 1025], 1), Mode::Unary, &many, "at most 1024");
+
+    let turn = proto::ChatMessage {
+        role: proto::Role::User.into(),
+        ..proto::ChatMessage::default()
+    };
+    let messages = vec![turn];
+    let chats = |set: fn(&mut proto::GenerateRequest)| {
+        let mut request = proto::GenerateRequest {
+            conversations: vec![proto::Conversation::default(); 2],
+            ..proto::GenerateRequest::default()
+        };
+        for chat in &mut request.conversations {
+            chat.messages.clone_from(&messages);
+        }
+        set(&mut request);
+        request
+    };
+    let streamed = chats(|_| {});
+    refused(streamed, Mode::Stream, &["conversations"], "be streamed");
+    let none = ["conversations[1].messages"];
+    let emptied = chats(|it| it.conversations[1].messages.clear());
+    refused(emptied, Mode::Unary, &none, "must not be empty");
+    for (request, field) in [
+        (chats(|it| it.n = Some(2)), "n"),
+        (
+            chats(|it| it.use_beam_search = Some(true)),
+            "use_beam_search",
+        ),
+        (chats(|it| it.prompt_logprobs = Some(0)), "prompt_logprobs"),
+        (
+            chats(|it| it.return_prompt_text = Some(true)),
+            "return_prompt_text",
+        ),
+        (chats(|it| it.tools = vec![proto::Tool::default()]), "tools"),
+    ] {
+        refused(request, Mode::Unary, &[field], "with `conversations`");
+    }
+}
+
+#[test]
+fn a_tool_choice_without_a_choice_counts_as_none() {
+    let request = proto::GenerateRequest {
+        tool_choice: Some(proto::ToolChoice::default()),
+        ..prompt()
+    };
+    check(
+        request,
+        json!({"messages": [{"role": "user", "content": "Hi."}]}),
+    );
 }
 
 #[test]
@@ -372,6 +441,7 @@ fn what_the_operator_has_not_allowed_is_refused() {
             role: proto::Role::User.into(),
             parts: vec![proto::ContentPart {
                 part: Some(content_part::Part::Image(remote)),
+                ..proto::ContentPart::default()
             }],
             ..proto::ChatMessage::default()
         }],

@@ -516,6 +516,39 @@ mod folding {
         mixed
     }
 
+    #[test]
+    fn choices_of_several_prompts_name_theirs() {
+        let asked = Asked {
+            choices_each: Some(2),
+            ..everything(4)
+        };
+        let choice = |index: i32| json!({"index": index, "text": "a", "token_ids": [index], "prompt_token_ids": [index / 2, 7], "finish_reason": "stop"});
+        let order = [2, 0, 3, 1];
+        let whole = json!({"id": "i", "choices": order.map(choice)}).to_string();
+        let expected = generation::response(
+            serde_json::from_str::<openai::response::Response>(&whole).unwrap(),
+            &whole,
+            &asked,
+        )
+        .unwrap();
+        let seen =
+            |choice: &crate::proto::Choice| (choice.prompt_index, choice.prompt_token_ids.clone());
+        let seen: Vec<_> = expected.choices.iter().map(seen).collect();
+        let of = |prompt: i32| (Some(prompt), vec![prompt, 7]);
+        assert_eq!(seen, [of(0), of(0), of(1), of(1)]);
+        assert!(expected.prompt_token_ids.is_empty());
+
+        let mut fold = Fold::new();
+        let mut translator = StreamTranslator::new(asked, String::new());
+        for index in order {
+            let chunk = json!({"id": "i", "choices": [choice(index)]}).to_string();
+            push(&mut translator, &chunk).unwrap();
+        }
+        translator.end().unwrap();
+        std::iter::from_fn(|| translator.pop()).for_each(|it| fold.push(it));
+        assert_eq!(fold.finish_response(), expected);
+    }
+
     proptest! {
         #[test]
         fn a_folded_stream_is_the_whole_answer(

@@ -52,6 +52,7 @@ fn json_text() -> BoxedStrategy<String> {
         r#"{"vllm_xargs":{"a":1}}"#,
         r#"{"temperature":1}"#,
         r#"{"format":{}}"#,
+        r#"{"type":"image_embeds","image_embeds":null,"uuid":"u"}"#,
         r#"{"structures":[],"triggers":[]}"#,
     ];
     prop_oneof![4 => select(texts.to_vec()).prop_map(str::to_owned), 1 => any::<String>()].boxed()
@@ -107,9 +108,12 @@ fn part() -> BoxedStrategy<proto::ContentPart> {
         media().prop_map(Part::Audio),
         media().prop_map(Part::Video),
         media().prop_map(Part::File),
+        any::<String>().prop_map(Part::Thinking),
+        any::<String>().prop_map(Part::ToolReference),
+        json_text().prop_map(Part::EmbedsJson),
     ];
-    weighted(0.95, part)
-        .prop_map(|part| proto::ContentPart { part })
+    (weighted(0.95, part), seldom(json_text()))
+        .prop_map(|(part, extra_json)| proto::ContentPart { part, extra_json })
         .boxed()
 }
 
@@ -122,15 +126,15 @@ fn message() -> BoxedStrategy<proto::ChatMessage> {
                 arguments,
             }
         });
-    let texts = (text(), text(), text(), text());
+    let texts = (text(), text(), text(), text(), text());
     (
-        1..7_i32,
+        0..7_i32,
         texts,
         seldom(vec(part(), 0..4)),
         seldom(vec(call, 0..3)),
     )
         .prop_map(
-            |(role, (content, name, tool_call_id, reasoning), parts, tool_calls)| {
+            |(role, (content, name, tool_call_id, reasoning, role_name), parts, tool_calls)| {
                 proto::ChatMessage {
                     role,
                     content,
@@ -139,6 +143,8 @@ fn message() -> BoxedStrategy<proto::ChatMessage> {
                     tool_calls,
                     tool_call_id,
                     reasoning,
+                    role_name,
+                    ..proto::ChatMessage::default()
                 }
             },
         )
@@ -146,14 +152,25 @@ fn message() -> BoxedStrategy<proto::ChatMessage> {
 }
 
 fn input() -> BoxedStrategy<proto::GenerateRequest> {
-    let completion =
-        (any::<String>(), token_ids(), text()).prop_map(|(text, token_ids, suffix)| {
-            proto::CompletionInput {
+    let completion = (
+        text(),
+        token_ids(),
+        text(),
+        texts(),
+        seldom(vec(token_ids(), 0..3)),
+    )
+        .prop_map(
+            |(text, token_ids, suffix, texts, inputs)| proto::CompletionInput {
                 text,
                 token_ids,
                 suffix,
-            }
-        });
+                texts,
+                token_inputs: inputs
+                    .into_iter()
+                    .map(|ids| proto::TokenIds { ids })
+                    .collect(),
+            },
+        );
     prop_oneof![
         any::<String>().prop_map(|prompt| proto::GenerateRequest {
             prompt,
@@ -161,6 +178,13 @@ fn input() -> BoxedStrategy<proto::GenerateRequest> {
         }),
         vec(message(), 0..4).prop_map(|messages| proto::GenerateRequest {
             messages,
+            ..proto::GenerateRequest::default()
+        }),
+        vec(vec(message(), 0..3), 0..3).prop_map(|chats| proto::GenerateRequest {
+            conversations: chats
+                .into_iter()
+                .map(|messages| proto::Conversation { messages })
+                .collect(),
             ..proto::GenerateRequest::default()
         }),
         completion.prop_map(|completion| proto::GenerateRequest {
@@ -199,6 +223,7 @@ fn tools() -> BoxedStrategy<proto::GenerateRequest> {
             description,
             parameters_json,
             strict,
+            defer_loading: strict,
         });
     let choice = prop_oneof![
         (0..5_i32).prop_map(tool_choice::Choice::Mode),

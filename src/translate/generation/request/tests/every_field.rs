@@ -1,14 +1,17 @@
 //! Requests with many fields set, their bodies, and that vLLM knows each name in these.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::LazyLock};
 
 use prost::{Message as _, encoding::WireType};
 use prost_types::field_descriptor_proto::{Label, Type};
 
 use super::*;
 
-/// `Schema.property` for what `/v1/chat/completions` and `/v1/completions` take, from a running vLLM.
-const OPENAPI: &str = include_str!("../openapi-vllm-0.32.0.txt");
+/// The properties of each schema, by vLLM's own document.
+static OPENAPI: LazyLock<Value> = LazyLock::new(|| {
+    let document = include_str!("../../../../../tests/vllm/openapi-0.32.0.json");
+    serde_json::from_str(document).unwrap()
+});
 
 /// A chat from `messages`, with every field of its own shape; [`a_scalar_goes_out_by_its_name`] has the others.
 #[expect(clippy::too_many_lines, reason = "each field, once")]
@@ -85,7 +88,15 @@ fn messages() -> Vec<proto::ChatMessage> {
     };
     vec![
         says(proto::Role::System, "Be brief."),
-        says(proto::Role::Developer, "Use tools."),
+        proto::ChatMessage {
+            tools: vec![tool()],
+            ..says(proto::Role::Developer, "Use tools.")
+        },
+        proto::ChatMessage {
+            role_name: "critic".to_owned(),
+            task: "judge".to_owned(),
+            ..says(proto::Role::Unspecified, "Too long.")
+        },
         proto::ChatMessage {
             role: proto::Role::User.into(),
             parts: parts(),
@@ -125,8 +136,14 @@ fn parts() -> Vec<proto::ContentPart> {
         Part::Audio(media(data(), "audio/wav", "")),
         Part::Video(media(url, "", "")),
         Part::File(media(data(), "image/webp", "")),
+        Part::Thinking("Hm.".to_owned()),
+        Part::Refusal("No.".to_owned()),
+        Part::ToolReference("weather".to_owned()),
     ]
-    .map(|part| proto::ContentPart { part: Some(part) })
+    .map(|part| proto::ContentPart {
+        part: Some(part),
+        ..proto::ContentPart::default()
+    })
     .into()
 }
 
@@ -136,6 +153,7 @@ fn tool() -> proto::Tool {
         description: Some("The weather of a city.".to_owned()),
         parameters_json: r#"{"type":"object","properties":{"city":{"type":"string"}}}"#.to_owned(),
         strict: Some(true),
+        defer_loading: Some(false),
     }
 }
 
@@ -158,8 +176,8 @@ fn completion() -> proto::GenerateRequest {
         prompt: String::new(),
         completion: Some(proto::CompletionInput {
             text: "Once".to_owned(),
-            token_ids: Vec::new(),
             suffix: "end.".to_owned(),
+            ..proto::CompletionInput::default()
         }),
         tools: Vec::new(),
         tool_choice: None,
@@ -324,6 +342,48 @@ fn other_forms_are_known_to_vllm() {
     }
 }
 
+/// Several inputs, which no snapshot has.
+#[test]
+fn several_inputs_go_out_in_their_order() {
+    let chat = |text: &str| proto::Conversation {
+        messages: vec![proto::ChatMessage {
+            role: proto::Role::User.into(),
+            content: text.to_owned(),
+            ..proto::ChatMessage::default()
+        }],
+    };
+    let ids = |ids: &[i32]| proto::TokenIds { ids: ids.to_vec() };
+    let of_raw = |input| proto::GenerateRequest {
+        completion: Some(input),
+        n: Some(2),
+        ..proto::GenerateRequest::default()
+    };
+    let texts = of_raw(proto::CompletionInput {
+        texts: vec!["a".to_owned(), "b".to_owned()],
+        ..proto::CompletionInput::default()
+    });
+    let token_ids = of_raw(proto::CompletionInput {
+        token_inputs: vec![ids(&[1]), ids(&[2, 3])],
+        ..proto::CompletionInput::default()
+    });
+    let chats = proto::GenerateRequest {
+        conversations: vec![chat("a"), chat("b")],
+        return_token_ids: Some(true),
+        ..proto::GenerateRequest::default()
+    };
+    let user = |text: &str| json!([{"role": "user", "content": text}]);
+    for (request, member, expected, choices, choices_each) in [
+        (texts, "prompt", json!(["a", "b"]), 4, Some(2)),
+        (token_ids, "prompt", json!([[1], [2, 3]]), 4, Some(2)),
+        (chats, "messages", json!([user("a"), user("b")]), 2, Some(1)),
+        (completion(), "prompt", json!("Once"), 2, None),
+    ] {
+        let Translated { request, asked, .. } = translated(request, Mode::Unary);
+        assert_eq!(serde_json::to_value(request).unwrap()[member], expected);
+        assert_eq!((asked.choices, asked.choices_each), (choices, choices_each));
+    }
+}
+
 /// Every name that is sent is one that `extra_body_json` may not override.
 #[test]
 fn every_name_is_kept_from_the_extra_body() {
@@ -395,6 +455,9 @@ fn known_message(message: &Value) {
         let kind = part["type"].as_str().unwrap();
         let (schema, media) = match kind {
             "text" => ("ChatCompletionContentPartTextParam", ""),
+            "thinking" => ("CustomThinkCompletionContentParam", ""),
+            "refusal" => ("ChatCompletionContentPartRefusalParam", ""),
+            "tool_reference" => ("CustomChatCompletionContentToolReferenceParam", ""),
             "image_url" => ("ChatCompletionContentPartImageParam", "ImageURL"),
             "audio_url" => ("ChatCompletionContentPartAudioParam", "AudioURL"),
             "video_url" => ("ChatCompletionContentPartVideoParam", "VideoURL"),
@@ -410,11 +473,11 @@ fn known_message(message: &Value) {
 /// Checks that each name of an object is a property of one of the schemas.
 #[track_caller]
 fn known(object: &Value, schemas: &[&str]) {
-    let properties: BTreeSet<&str> = OPENAPI
-        .lines()
-        .filter_map(|line| line.split_once('.'))
-        .filter_map(|(schema, property)| schemas.contains(&schema).then_some(property))
-        .collect();
+    let properties = schemas.iter().flat_map(|schema| {
+        let properties = OPENAPI["schemas"][*schema].as_array().unwrap();
+        properties.iter().filter_map(Value::as_str)
+    });
+    let properties: BTreeSet<&str> = properties.collect();
     for name in object.as_object().unwrap().keys() {
         assert!(properties.contains(name.as_str()), "{name} of {schemas:?}");
     }
