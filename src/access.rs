@@ -3,7 +3,7 @@
 //! A call is identified at its head, before its message is read, by the callers of that moment. Whoever is identified
 //! stays so to the call's end.
 
-use std::{sync::Arc, time::Duration};
+use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use governor::{
@@ -11,7 +11,6 @@ use governor::{
     clock::{Clock as _, DefaultClock},
 };
 use http::{HeaderMap, HeaderValue, header::AUTHORIZATION};
-use ring::digest::{SHA256, digest};
 use subtle::{ConditionallySelectable as _, ConstantTimeEq as _};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -92,9 +91,12 @@ impl Access {
             tracing::warn!("no callers are configured any more: every call is refused");
         }
         let list = callers.iter().map(|config| {
-            let mut before = before.list.iter();
-            let same = before.find(|it| it.has_limits_of(config));
-            let limits = same.map(|it| Arc::clone(&it.limits));
+            let limits = |it: &config::Caller| (it.max_in_flight, it.requests_per_minute);
+            let is_same = |it: &&Arc<Caller>| {
+                it.config.name == config.name && limits(&it.config) == limits(config)
+            };
+            let limits = before.list.iter().find(is_same);
+            let limits = limits.map(|it| Arc::clone(&it.limits));
             Arc::new(Caller {
                 limits: limits.unwrap_or_else(|| Arc::new(Limits::of(config))),
                 config: config.clone(),
@@ -135,12 +137,12 @@ impl Access {
 impl Callers {
     /// Compares with the keys of all, in a time that does not tell which it was, or how much of it was right.
     fn by_key(&self, key: &[u8]) -> Option<Arc<Caller>> {
-        let sent = digest(&SHA256, key);
+        let sent = config::sha256(key);
         let (mut found, mut place) = (0_u64, 0_u64);
         for caller in &self.list {
             place += 1;
             if let Some(digest) = &caller.config.key_sha256 {
-                found.conditional_assign(&place, sent.as_ref().ct_eq(digest));
+                found.conditional_assign(&place, sent.as_bytes().ct_eq(digest.as_bytes()));
             }
         }
         let index = usize::try_from(found.checked_sub(1)?).ok()?;
@@ -176,27 +178,16 @@ fn bearer(header: &HeaderValue) -> Option<&[u8]> {
     (is_bearer && is_key).then_some(key)
 }
 
-// === impl Caller ===
-
-impl Caller {
-    fn has_limits_of(&self, other: &config::Caller) -> bool {
-        let limits = |it: &config::Caller| (it.max_in_flight, it.requests_per_minute);
-        self.config.name == other.name && limits(&self.config) == limits(other)
-    }
-}
-
 // === impl Limits ===
 
 impl Limits {
     fn of(config: &config::Caller) -> Self {
-        let places = |most: std::num::NonZeroU32| {
-            let most = usize::try_from(most.get()).unwrap_or(usize::MAX);
-            Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)))
-        };
-        let rate = |most| RateLimiter::direct(Quota::per_minute(most));
+        let places = |most| usize::try_from(most).unwrap_or(usize::MAX);
+        let places = |most| Semaphore::new(places(most).min(Semaphore::MAX_PERMITS));
+        let rate = config.requests_per_minute.and_then(NonZeroU32::new);
         Self {
-            in_flight: config.max_in_flight.map(places),
-            rate: config.requests_per_minute.map(rate),
+            in_flight: config.max_in_flight.map(|most| Arc::new(places(most))),
+            rate: rate.map(|most| RateLimiter::direct(Quota::per_minute(most))),
         }
     }
 }
@@ -229,36 +220,32 @@ impl Identity {
         Ok(place)
     }
 
-    /// The caller's name.
-    pub(crate) fn name(&self) -> Option<&str> {
+    fn caller(&self) -> Option<&config::Caller> {
         match self {
-            Self::Known(caller) => Some(&caller.config.name),
+            Self::Known(caller) => Some(&caller.config),
             Self::Anyone | Self::Forwarded(_) | Self::Unknown(_) => None,
         }
     }
 
+    /// The caller's name.
+    pub(crate) fn name(&self) -> Option<&str> {
+        self.caller().map(|it| it.name.as_str())
+    }
+
     /// The models that it may use; `None` for all.
     pub(crate) fn models(&self) -> Option<&[String]> {
-        match self {
-            Self::Known(caller) => caller.config.models.as_deref(),
-            Self::Anyone | Self::Forwarded(_) => None,
-            Self::Unknown(_) => Some(&[]),
-        }
+        self.caller()?.models.as_deref()
     }
 
     /// Whether it may use the model that this finds among those that it may use.
     pub(crate) fn may_use(&self, is_it: impl Fn(&str) -> bool) -> bool {
-        self.models()
-            .is_none_or(|models| models.iter().any(|model| is_it(model)))
+        let models = self.models();
+        self.check().is_ok() && models.is_none_or(|models| models.iter().any(|it| is_it(it)))
     }
 
     /// Whether it may choose a base URL.
     pub(crate) fn may_choose_url(&self) -> bool {
-        match self {
-            Self::Known(caller) => caller.config.caller_chosen,
-            Self::Anyone | Self::Forwarded(_) => true,
-            Self::Unknown(_) => false,
-        }
+        self.check().is_ok() && self.caller().is_none_or(|it| it.caller_chosen)
     }
 
     /// What the upstream is sent as the caller's key.

@@ -26,7 +26,7 @@ use url::Url;
 
 pub use args::{Args, Command};
 pub use ask::{Ask, DEFAULT_ADDRESS};
-pub use callers::{Caller, CallerRules, keygen};
+pub use callers::{Caller, CallerRules, keygen, sha256};
 #[cfg(test)]
 pub(crate) use check::ALWAYS_TAKEN;
 pub use check::Faults;

@@ -146,7 +146,8 @@ fn check(config: &Config, is_offline: bool) -> Result<(), Box<dyn Error>> {
         let urls = urls.collect::<Vec<_>>().join(", ");
         lines.push(format!("upstream {name}: at {urls}"));
     }
-    lines.extend(config.callers.iter().map(ToString::to_string));
+    let callers = config.callers.iter();
+    lines.extend(callers.map(|it| format!("caller {}", it.name)));
     let runtime = tokio::runtime::Runtime::new()?;
     lines.extend(runtime.block_on(server::describe(config, is_offline))?);
     Ok(writeln!(io::stdout(), "{}", lines.join("\n"))?)

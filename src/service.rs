@@ -68,9 +68,7 @@ impl Adapter {
 
     /// The upstream of a request, which gets the model's real name.
     async fn choose(&self, call: &Call, request: &mut impl Named) -> Result<Chosen, Error> {
-        Ok((self.upstreams)
-            .choose(call.wanted(), &call.identity, request)
-            .await?)
+        Ok(self.upstreams.choose(&call.wanted, request).await?)
     }
 
     /// Asks the upstream of a request, and reads its whole answer.

@@ -1,12 +1,9 @@
-use std::num::NonZeroU32;
-
 use super::*;
 
 fn caller(name: &str, key: &str) -> config::Caller {
-    let digest = digest(&SHA256, key.as_bytes());
     config::Caller {
         name: name.to_owned(),
-        key_sha256: Some(digest.as_ref().try_into().unwrap()),
+        key_sha256: Some(config::sha256(key.as_bytes())),
         client_id: None,
         models: None,
         max_in_flight: None,
@@ -109,8 +106,8 @@ fn a_pattern_is_exact_or_ends_in_a_slash_and_a_star() {
 #[test]
 fn limits_hold_for_one_caller_and_over_a_reload() {
     let limited = |max_in_flight, requests_per_minute| config::Caller {
-        max_in_flight: NonZeroU32::new(max_in_flight),
-        requests_per_minute: NonZeroU32::new(requests_per_minute),
+        max_in_flight: Some(max_in_flight),
+        requests_per_minute: Some(requests_per_minute),
         ..caller("one", "key-1")
     };
     let access = access(&[limited(1, 3), caller("two", "key-2")]);

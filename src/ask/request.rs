@@ -50,12 +50,11 @@ impl Authorized {
     pub(super) fn new(options: &Ask) -> Result<Self, Failure> {
         let key = options.caller_key();
         let key = key.map_err(|fault| Failure::usage("--key-file", fault))?;
-        let bearer = key.map(|key| format!("Bearer {}", key.expose_secret()).parse());
-        let bearer = bearer.transpose();
-        let mut bearer = bearer.map_err(|fault| Failure::usage("--key-file", fault))?;
-        if let Some(bearer) = &mut bearer {
-            MetadataValue::set_sensitive(bearer, true);
-        }
+        let mut bearer = key.and_then(|key| {
+            let bearer = format!("Bearer {}", key.expose_secret());
+            bearer.parse::<MetadataValue<Ascii>>().ok()
+        });
+        bearer.iter_mut().for_each(|it| it.set_sensitive(true));
         Ok(Self(bearer))
     }
 }

@@ -13,7 +13,7 @@ use url::Url;
 
 use super::{
     base_url,
-    callers::{self, CallerRules},
+    callers::{self, Caller, CallerRules},
     upstreams::{NamedUpstream, UpstreamTls, Upstreams},
     value,
 };
@@ -30,7 +30,7 @@ pub(super) struct File {
     #[serde(default)]
     upstream: Vec<Entry>,
     #[serde(default)]
-    caller: Vec<callers::Entry>,
+    caller: Vec<Caller>,
     caller_chosen: Option<CallerChosen>,
 }
 
@@ -126,14 +126,14 @@ pub(super) fn understand(file: File, rules: CallerRules) -> Result<Upstreams, Ve
     let origins = origins.iter().filter_map(|text| reader.origin(text));
     let origins: BTreeSet<String> = origins.collect();
     let may_serve = |model: &String| discovers || known.contains(model);
-    let (callers, more) = callers::understand(file.caller, rules, may_serve);
+    let more = callers::faults(&file.caller, rules, may_serve);
     reader.faults.extend(more);
     let faults = reader.faults;
     match faults.is_empty() {
         true => Ok(Upstreams {
             list,
             origins,
-            callers,
+            callers: file.caller,
             fixed: [file.listen, file.default_model],
             fingerprint: all.finish(),
         }),

@@ -52,7 +52,7 @@ pub(super) async fn answer(
     // gRPC's own services are not limited, and stay as they are: a probe may compare their few bytes.
     let is_own = !call.is_standard();
     let admitted = check(&call).and_then(|()| match is_own {
-        true => Ok((call.identity.begin()?, Some(answers.admission.begin()?))),
+        true => Ok((call.identity().begin()?, Some(answers.admission.begin()?))),
         false => Ok((None, None)),
     });
     let (answered, permits) = match admitted {
@@ -123,7 +123,7 @@ fn is_multi_thread() -> bool {
 /// Refuses what can be refused by the request's head alone.
 fn check(call: &Call) -> Result<(), TransportError> {
     if !call.is_health() {
-        call.identity.check()?;
+        call.identity().check()?;
     }
     match call.deadline {
         Ok(_) => Ok(()),

@@ -45,14 +45,12 @@ pub(crate) struct State {
     /// The full path of the method, as `/package.Service/Method`.
     method: Box<str>,
     pub(crate) begun: Instant,
-    /// Who makes it.
-    pub(crate) identity: Identity,
     /// `None` where nobody set a limit.
     pub(crate) deadline: Result<Option<Deadline>, MalformedTimeout>,
     /// What goes to the upstream beside the request's body.
     pub(crate) headers: Headers,
-    /// What its metadata says about the upstream; nearly always nothing.
-    wanted: Option<Box<Wanted>>,
+    /// Who makes it, and what its metadata says about the upstream.
+    pub(crate) wanted: Wanted,
     model: OnceLock<String>,
     fields: OnceLock<Fields>,
     pub(super) failure: OnceLock<Failure>,
@@ -94,13 +92,12 @@ impl Call {
         Self(Arc::new(State {
             method: head.uri.path().into(),
             begun: Instant::now(),
-            identity,
             deadline: Deadline::of(&head.headers, max_duration),
             headers: Headers::new(
                 accept_or_make(head.headers.get(REQUEST_ID)),
                 trace(&head.headers),
             ),
-            wanted: Wanted::of(&head.headers),
+            wanted: Wanted::of(&head.headers, identity),
             model: OnceLock::new(),
             fields: OnceLock::new(),
             failure: OnceLock::new(),
@@ -142,8 +139,9 @@ impl State {
         self.fields.get().copied().unwrap_or_default()
     }
 
-    pub(crate) fn wanted(&self) -> Option<&Wanted> {
-        self.wanted.as_deref()
+    /// Who makes it.
+    pub(crate) fn identity(&self) -> &Identity {
+        &self.wanted.identity
     }
 
     pub(crate) fn set_model(&self, model: &str) {

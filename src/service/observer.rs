@@ -48,7 +48,7 @@ impl Observer {
                     ?code,
                     reason,
                     request_id = call.id(),
-                    caller = call.identity.name(),
+                    caller = call.identity().name(),
                     model = start(call.model()),
                     duration_ms = millis(call.begun, Instant::now()),
                     first_response_ms = call.first_response.get().map(|&at| millis(call.begun, at)),

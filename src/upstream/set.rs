@@ -16,7 +16,7 @@ use super::{
     wanted::{Unroutable, Wanted, foreign_url},
 };
 use crate::{
-    access::{Access, Identity},
+    access::Access,
     config::{self, Config, NamedUpstream},
     openai::named::Named,
 };
@@ -137,74 +137,53 @@ impl Upstreams {
     /// The replica for a call, whose request gets the model's real name.
     pub(crate) async fn choose(
         &self,
-        wanted: Option<&Wanted>,
-        identity: &Identity,
+        wanted: &Wanted,
         request: &mut impl Named,
     ) -> Result<Chosen, Unroutable> {
-        let Some(model) = request.model().map(str::to_owned) else {
+        let identity = &wanted.identity;
+        let group = self.group(wanted, request.model()).await;
+        let Some(model) = request.model() else {
             // What the upstream would take is not known here.
-            if let Some(models) = identity.models() {
-                return Err(Unroutable::NoModel(models.join(", ")));
-            }
-            let group = self.group(wanted, identity, None).await?;
-            return self.chosen(group, wanted, identity);
+            return match identity.models() {
+                Some(models) => Err(Unroutable::NoModel(models.join(", "))),
+                None => self.chosen(group?, wanted),
+            };
         };
-        let group = match self.group(wanted, identity, Some(&model)).await {
-            Err(Unroutable::UnknownModel | Unroutable::Unasked)
-                if !identity.may_use(|name| name == model) =>
-            {
-                return Err(Unroutable::NotAllowed);
-            }
-            group => group?,
+        let is_permitted = match &group {
+            Ok(group) => group.permits(identity, model),
+            // Nor is it told which models there are.
+            Err(_) => identity.may_use(|name| name == model),
         };
-        if !group.permits(identity, &model) {
-            return Err(Unroutable::NotAllowed);
+        let group = match is_permitted {
+            true => group?,
+            false => return Err(Unroutable::NotAllowed),
+        };
+        if let Some(real) = group.config.aliases.get(model) {
+            request.set_model(real);
         }
-        if group.real(&model) != model {
-            request.set_model(group.real(&model));
-        }
-        self.chosen(group, wanted, identity)
+        self.chosen(group, wanted)
     }
 
     /// The upstreams that a call about models asks, each by a replica.
-    pub(crate) fn choose_all(
-        &self,
-        wanted: Option<&Wanted>,
-        identity: &Identity,
-    ) -> Result<Vec<Chosen>, Unroutable> {
-        let groups = match wanted
-            .map(|wanted| self.named(wanted, identity))
-            .transpose()?
-            .flatten()
-        {
+    pub(crate) fn choose_all(&self, wanted: &Wanted) -> Result<Vec<Chosen>, Unroutable> {
+        let groups = match self.named(wanted)? {
             Some(group) => vec![group],
             None => self.0.table.load().groups.clone(),
         };
-        let chosen = groups.into_iter();
-        let chosen = chosen.map(|group| self.chosen(group, wanted, identity));
+        let chosen = groups.into_iter().map(|group| self.chosen(group, wanted));
         chosen.collect()
     }
 
-    fn chosen(
-        &self,
-        group: Arc<Group>,
-        wanted: Option<&Wanted>,
-        identity: &Identity,
-    ) -> Result<Chosen, Unroutable> {
-        let (session, authorization) = match wanted {
-            Some(wanted) => (wanted.session()?, wanted.authorization()?),
-            None => (None, None),
-        };
-        // A key for the operator's upstream is not for another.
-        let is_foreign = wanted.is_some_and(|wanted| wanted.url.is_some());
-        let forwarded = identity.forwarded().filter(|_| !is_foreign);
-        let authorization = authorization.or_else(|| forwarded.cloned());
-        let picked = group.pick(session).ok_or(Unroutable::Overloaded)?;
+    fn chosen(&self, group: Arc<Group>, wanted: &Wanted) -> Result<Chosen, Unroutable> {
+        let authorization = wanted.authorization()?;
+        let picked = group
+            .pick(wanted.session()?)
+            .ok_or(Unroutable::Overloaded)?;
         let fallback = (group.config.fallback.as_deref()).and_then(|model| {
             let group = self.0.table.load().serving(model)?.clone();
             let real = group.real(model).to_owned();
-            let is_allowed = group.permits(identity, model);
-            is_allowed.then_some((group, real))
+            let is_permitted = group.permits(&wanted.identity, model);
+            is_permitted.then_some((group, real))
         });
         Ok(Chosen {
             group,
@@ -215,16 +194,10 @@ impl Upstreams {
     }
 
     /// The group that the metadata names.
-    fn named(
-        &self,
-        wanted: &Wanted,
-        identity: &Identity,
-    ) -> Result<Option<Arc<Group>>, Unroutable> {
+    fn named(&self, wanted: &Wanted) -> Result<Option<Arc<Group>>, Unroutable> {
         if let Some(url) = &wanted.url {
-            if !identity.may_choose_url() {
-                return Err(Unroutable::ForeignUrl);
-            }
             let url = foreign_url(url.as_bytes(), &self.0.table.load().origins);
+            let url = url.filter(|_| wanted.identity.may_choose_url());
             return self.foreign(url.ok_or(Unroutable::ForeignUrl)?).map(Some);
         }
         let Some(name) = &wanted.upstream else {
@@ -236,15 +209,8 @@ impl Upstreams {
         Ok(Some(Arc::clone(group.ok_or(Unroutable::UnknownUpstream)?)))
     }
 
-    async fn group(
-        &self,
-        wanted: Option<&Wanted>,
-        identity: &Identity,
-        model: Option<&str>,
-    ) -> Result<Arc<Group>, Unroutable> {
-        if let Some(wanted) = wanted
-            && let Some(group) = self.named(wanted, identity)?
-        {
+    async fn group(&self, wanted: &Wanted, model: Option<&str>) -> Result<Arc<Group>, Unroutable> {
+        if let Some(group) = self.named(wanted)? {
             return Ok(group);
         }
         if let Some(group) = self.known(model)? {

@@ -7,7 +7,7 @@ use tonic::{
     transport::{Channel, ClientTlsConfig, Endpoint},
 };
 use vllm_grpc_adapter::{
-    config::Caller,
+    config::{Caller, sha256},
     proto::{GenerateRequest, generation_service_client::GenerationServiceClient},
 };
 
@@ -26,10 +26,9 @@ const GENERATE: &str = "/vllm_adapter.v1.GenerationService/Generate";
 const KEY: &str = "key-of-search";
 
 fn caller(name: &str, key: Option<&str>, client_id: Option<&str>) -> Caller {
-    let digest = |key: &str| ring::digest::digest(&ring::digest::SHA256, key.as_bytes());
     Caller {
         name: name.to_owned(),
-        key_sha256: key.map(|key| digest(key).as_ref().try_into().unwrap()),
+        key_sha256: key.map(|key| sha256(key.as_bytes())),
         client_id: client_id.map(str::to_owned),
         models: Some(vec![name.to_owned()]),
         max_in_flight: None,

@@ -52,8 +52,10 @@ fn by_status(refusal: &Refusal, call: &Call) -> Report {
     let after = refusal.retry_after;
     let (code, reason, text) = match refusal.status {
         // The key is the caller's own.
-        401 if call.identity.forwarded().is_some() => (Unauthenticated, "KEY_INVALID", KEY),
-        403 if call.identity.forwarded().is_some() => (PermissionDenied, "UPSTREAM_FORBIDDEN", KEY),
+        401 if call.identity().forwarded().is_some() => (Unauthenticated, "KEY_INVALID", KEY),
+        403 if call.identity().forwarded().is_some() => {
+            (PermissionDenied, "UPSTREAM_FORBIDDEN", KEY)
+        }
         401 => (Internal, "UPSTREAM_AUTH", OPERATOR),
         402 => (Internal, "UPSTREAM_BILLING", OPERATOR),
         403 => (Internal, "UPSTREAM_FORBIDDEN", OPERATOR),
