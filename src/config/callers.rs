@@ -79,11 +79,6 @@ pub(super) fn faults(
             let is_new = text.is_none_or(|text| before.insert((field, text)));
             wrong(!is_new, field, "is given more than once");
         }
-        wrong(
-            id.as_deref() == Some(""),
-            "client_id",
-            "expected a name of the certificate",
-        );
         let is_unchecked = id.is_some() && !rules.checks_certificates;
         wrong(is_unchecked, "client_id", "needs --tls-client-ca");
         let models = caller.models.as_deref();
