@@ -33,6 +33,7 @@ sed -n 's/^!//p' .dockerignore | tar --create --files-from=- | tar --extract --d
 TOOLCHAIN=$(rustc --print sysroot)
 CARGO="${CARGO_HOME:-$HOME/.cargo}"
 export BUILD TOOLCHAIN CARGO
+# shellcheck disable=SC2016 # The inner shell expands.
 unshare --mount bash -euc '
   mount --bind "$TOOLCHAIN" "$BUILD/usr/local/rustup"
   mount --bind "$CARGO" "$BUILD/usr/local/cargo"
@@ -62,6 +63,23 @@ export IMAGE USER_ID ENTRYPOINT
 port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
 GRPC=$(port) ADMIN=$(port)
 mapfile -t VARIABLES < <(printf '%s\n' "${VARIABLES[@]}" | sed "s/:50051$/:$GRPC/; s/:9464$/:$ADMIN/")
+# What a container engine does at last: no capability can come back, another root, another user.
+readonly ENTER='
+import ctypes, os, sys
+prctl = ctypes.CDLL(None).prctl
+PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS = 24, 38
+for capability in range(64):
+    prctl(PR_CAPBSET_DROP, capability, 0, 0, 0)
+os.chroot(os.environ["IMAGE"])
+os.chdir("/")
+os.setgroups([])
+os.setgid(int(os.environ["USER_ID"]))
+os.setuid(int(os.environ["USER_ID"]))
+prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+arguments, variables = sys.argv[1].split(" "), dict(it.split("=", 1) for it in sys.argv[2:])
+os.execve(os.environ["ENTRYPOINT"], [os.environ["ENTRYPOINT"], *arguments], variables)
+'
+
 # Runs the entrypoint with arguments as the container would.
 container() {
   # shellcheck disable=SC2016 # The inner shell expands.
@@ -69,9 +87,8 @@ container() {
     mount --bind "$IMAGE" "$IMAGE"
     mount -o remount,bind,ro "$IMAGE"
     mount -t proc proc "$IMAGE/proc"
-    exec env -i "${@:2}" setpriv --bounding-set=-all --inh-caps=-all --no-new-privs \
-      chroot --userspec="$USER_ID:$USER_ID" "$IMAGE" "$ENTRYPOINT" $1
-  ' container "$1" "${VARIABLES[@]}"
+    exec python3 -c "$0" "$@"
+  ' "$ENTER" "$1" "${VARIABLES[@]}"
 }
 
 # The demo, so that a call can be answered; all else is as in the image.

@@ -53,6 +53,7 @@ func (f *Fold) Push(event *v1.StreamGenerateResponse) {
 		choice := &f.parts(event.Tokens.GetChoiceIndex()).choice
 		choice.Logprobs = append(choice.Logprobs, event.Tokens.GetLogprobs()...)
 		choice.TokenIds = append(choice.TokenIds, event.Tokens.GetTokenIds()...)
+		choice.PromptTokenIds = append(choice.PromptTokenIds, event.Tokens.GetPromptTokenIds()...)
 	case *v1.StreamGenerateResponse_Finished:
 		finish(&f.parts(event.Finished.GetChoiceIndex()).choice, event.Finished)
 	case *v1.StreamGenerateResponse_Usage:
@@ -99,7 +100,7 @@ func (p *parts) whole() *v1.Choice {
 
 func finish(choice *v1.Choice, finished *v1.ChoiceFinished) {
 	choice.FinishReason, choice.FinishReasonRaw = finished.GetFinishReason(), finished.GetFinishReasonRaw()
-	choice.ExtensionsJson = finished.GetExtensionsJson()
+	choice.ExtensionsJson, choice.PromptIndex = finished.GetExtensionsJson(), finished.PromptIndex
 	switch reason := finished.GetStopReason().(type) {
 	case *v1.ChoiceFinished_StopString:
 		choice.StopReason = &v1.Choice_StopString{StopString: reason.StopString}

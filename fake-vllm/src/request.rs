@@ -6,13 +6,13 @@ use serde_json::Value;
 use crate::error::Error;
 
 /// The members that the simulated vLLM acts on; all others are ignored.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Request {
     model: Option<String>,
-    /// The turns of a chat, oldest first; empty for a completion.
+    /// The turns of a chat, oldest first; empty for a completion, and the chats of a batch.
     pub(crate) messages: Vec<Value>,
-    /// Of a completion: a text, or token ids.
+    /// Of a completion: a text, token ids, or a list of these.
     prompt: Value,
     pub(crate) stream: bool,
     pub(crate) stream_options: Value,
@@ -34,6 +34,29 @@ pub(crate) struct Request {
 // === impl Request ===
 
 impl Request {
+    /// A request for each of several chats or prompts.
+    pub(crate) fn each(self) -> Vec<Self> {
+        if self.messages.first().is_some_and(Value::is_array) {
+            let chats = self.messages.iter().filter_map(Value::as_array);
+            let chats: Vec<Vec<Value>> = chats.cloned().collect();
+            let of = |messages| Self {
+                messages,
+                ..self.clone()
+            };
+            return chats.into_iter().map(of).collect();
+        }
+        match self.prompt.as_array() {
+            Some(prompts) if prompts.first().is_some_and(|it| !it.is_number()) => {
+                let of = |prompt: &Value| Self {
+                    prompt: prompt.clone(),
+                    ..self.clone()
+                };
+                prompts.iter().map(of).collect()
+            }
+            _ => vec![self],
+        }
+    }
+
     /// The text to answer: the newest turn of the user, or the prompt of a completion.
     pub(crate) fn question(&self) -> String {
         let turn = self.newest_turn();

@@ -45,7 +45,11 @@ const MAX_BUFFER: usize = 8192;
 type Answering = fn(&Value, &Settings) -> Result<Value, Error>;
 
 /// The routes of generation, which take POST alone, as those below.
-const GENERATION: [&str; 2] = ["/v1/chat/completions", "/v1/completions"];
+const GENERATION: [&str; 3] = [
+    "/v1/chat/completions",
+    "/v1/chat/completions/batch",
+    "/v1/completions",
+];
 
 /// The routes beside generation.
 const ROUTES: [(&str, Answering); 5] = [
@@ -171,20 +175,27 @@ impl Server {
         let settings = Arc::clone(&self.settings);
         let (head, body) = request.into_parts();
         let request: Request = read(body).await?;
-        let max_tokens = request.max_tokens(&settings.model, settings.max_model_len)?;
-        let mut answer = Answer::new(script::message(&request), &request, max_tokens);
-        match self.failed.next(&request.question()) {
-            Some(Fault::Refused(error)) => return Err(error),
-            Some(Fault::Aborted) => answer.abort(),
-            Some(Fault::Silent) => future::pending().await,
-            None => {}
+        let (is_stream, n_each) = (request.stream, request.n.unwrap_or(1));
+        let wants_usage = request.stream_options["include_usage"] == true;
+        let requests = request.each();
+        let mut answers = Vec::new();
+        for request in &requests {
+            let max_tokens = request.max_tokens(&settings.model, settings.max_model_len)?;
+            let mut answer = Answer::new(script::message(request), request, max_tokens);
+            match self.failed.next(&request.question()) {
+                Some(Fault::Refused(error)) => return Err(error),
+                Some(Fault::Aborted) => answer.abort(),
+                Some(Fault::Silent) => future::pending().await,
+                None => {}
+            }
+            answers.push(answer);
         }
         let random = format!("{:016x}", fastrand::u64(..));
         let own_id = head.headers.get("x-request-id");
         let own_id = own_id.and_then(|id| id.to_str().ok());
         let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         let wire = Wire {
-            object: match (head.uri.path(), request.stream) {
+            object: match (head.uri.path(), is_stream) {
                 ("/v1/completions", _) => "text_completion",
                 (_, true) => "chat.completion.chunk",
                 (_, false) => "chat.completion",
@@ -192,16 +203,15 @@ impl Server {
             id: format!("chatcmpl-{}", own_id.unwrap_or(&random)),
             created: since_epoch.map_or(0, |time| time.as_secs()),
             model: settings.model.clone(),
-            n_prompt_tokens: request.n_prompt_tokens(),
-            answer,
-            n: request.n.unwrap_or(1),
+            n_prompt_tokens: requests.iter().map(Request::n_prompt_tokens).sum(),
+            answers,
+            n_each,
         };
-        if request.stream {
-            let wants_usage = request.stream_options["include_usage"] == true;
+        if is_stream {
             let frames = frames(wire, wants_usage, settings, running);
             return Ok(response(200, "text/event-stream; charset=utf-8", frames));
         }
-        let n_pauses = wire.answer.n_tokens.saturating_sub(1) / settings.tokens_per_write.max(1);
+        let n_pauses = wire.n_steps().saturating_sub(1) / settings.tokens_per_write.max(1);
         let n_pauses = u32::try_from(n_pauses).unwrap_or(u32::MAX);
         time::sleep(settings.write_interval.saturating_mul(n_pauses)).await;
         Ok(whole(200, wire.body()))
@@ -226,11 +236,11 @@ fn frames(
     async_stream::stream! {
         let _running = running;
         yield_now().await;
-        for chunk in (0..wire.n).filter_map(|index| wire.role_chunk(index)) {
+        for chunk in (0..wire.n_choices()).filter_map(|index| wire.role_chunk(index)) {
             yield event(&chunk);
         }
         let mut due = time::Instant::now();
-        for step in 0..wire.answer.n_tokens {
+        for step in 0..wire.n_steps() {
             if step.is_multiple_of(settings.tokens_per_write) {
                 yield_now().await;
                 // Not for zero, since a timer rounds up to a millisecond.
@@ -240,7 +250,7 @@ fn frames(
                 // A stream that falls behind does not catch up in a burst.
                 due = (due + settings.write_interval).max(time::Instant::now());
             }
-            for chunk in (0..wire.n).filter_map(|index| wire.token_chunk(index, step)) {
+            for chunk in (0..wire.n_choices()).filter_map(|index| wire.token_chunk(index, step)) {
                 yield event(&chunk);
             }
         }

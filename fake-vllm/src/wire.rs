@@ -14,9 +14,10 @@ pub(crate) struct Wire {
     pub(crate) created: u64,
     pub(crate) model: String,
     pub(crate) n_prompt_tokens: usize,
-    pub(crate) answer: Answer,
-    /// Choices, which are all the same.
-    pub(crate) n: usize,
+    /// One for each chat or prompt; never empty.
+    pub(crate) answers: Vec<Answer>,
+    /// Choices of each, which are all the same.
+    pub(crate) n_each: usize,
 }
 
 // === impl Wire ===
@@ -24,12 +25,14 @@ pub(crate) struct Wire {
 impl Wire {
     /// The whole answer.
     pub(crate) fn body(&self) -> String {
-        let answer = &self.answer;
-        let tokens = (0..answer.n_tokens).filter_map(|n| answer.token(n));
-        let mut message = self.message(tokens);
-        message["role"] = json!("assistant");
-        let choice = |index| self.choice(index, "message", &message, Some(answer));
-        let choices: Vec<String> = (0..self.n).map(choice).collect();
+        let choice = |index| {
+            let answer = self.answer(index)?;
+            let tokens = (0..answer.n_tokens).filter_map(|n| answer.token(n));
+            let mut message = self.message(tokens);
+            message["role"] = json!("assistant");
+            Some(self.choice(index, "message", &message, Some(answer)))
+        };
+        let choices: Vec<String> = (0..self.n_choices()).filter_map(choice).collect();
         let rest = format!(
             r#","service_tier":null,{FINGERPRINT},{},"prompt_logprobs":null,"kv_transfer_params":null,"metrics":null"#,
             self.usage()
@@ -46,8 +49,9 @@ impl Wire {
 
     /// The chunk of the `n`th token of a choice; `None` where it shows nothing.
     pub(crate) fn token_chunk(&self, index: usize, n: usize) -> Option<String> {
-        let token = self.answer.token(n)?;
-        let last = Some(&self.answer).filter(|answer| n + 1 == answer.n_tokens);
+        let token = self.answer(index)?.token(n)?;
+        let last = self.answer(index);
+        let last = last.filter(|answer| n + 1 == answer.n_tokens);
         let choice = self.choice(index, "delta", &self.message([token]), last);
         let is_shown = token.0 != Kind::Hidden || last.is_some();
         is_shown.then(|| self.envelope(&choice, ""))
@@ -56,6 +60,20 @@ impl Wire {
     /// The chunk without choices that ends a stream whose caller asked for the usage.
     pub(crate) fn usage_chunk(&self) -> String {
         self.envelope("", &format!(",{},{FINGERPRINT}", self.usage()))
+    }
+
+    pub(crate) fn n_choices(&self) -> usize {
+        self.answers.len() * self.n_each
+    }
+
+    /// Tokens of the longest choice.
+    pub(crate) fn n_steps(&self) -> usize {
+        let tokens = self.answers.iter().map(|answer| answer.n_tokens);
+        tokens.max().unwrap_or(0)
+    }
+
+    fn answer(&self, index: usize) -> Option<&Answer> {
+        self.answers.get(index.checked_div(self.n_each)?)
     }
 
     fn is_chat(&self) -> bool {
@@ -71,7 +89,8 @@ impl Wire {
     }
 
     fn usage(&self) -> String {
-        let (prompt, completion) = (self.n_prompt_tokens, self.n * self.answer.n_tokens);
+        let tokens = self.answers.iter().map(|answer| answer.n_tokens);
+        let (prompt, completion) = (self.n_prompt_tokens, self.n_each * tokens.sum::<usize>());
         let total = prompt + completion;
         format!(
             r#""usage":{{"prompt_tokens":{prompt},"total_tokens":{total},"completion_tokens":{completion}}}"#

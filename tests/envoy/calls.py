@@ -47,6 +47,11 @@ async def stream(generations, prompt, timeout=120):
     return "OK", "".join(text)
 
 
+async def reports_load(generations):
+    call = generations.Generate(generation_pb2.GenerateRequest(prompt="Hello!"), timeout=60)
+    return "endpoint-load-metrics-bin" in dict(await call.trailing_metadata())
+
+
 def codes(ended):
     """How many calls ended with which code, as `40 OK, 1 UNAVAILABLE`."""
     return ", ".join(f"{count} {code}" for code, count in Counter(code for code, _text in ended).most_common())

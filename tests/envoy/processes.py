@@ -73,11 +73,11 @@ class Process:
 class Adapter(Process):
     """An adapter. Its port stays when it is started again, and its log goes on."""
 
-    def __init__(self, program, name, folder, upstream, port=None, drain_delay="3s"):
+    def __init__(self, program, name, folder, upstream, *options, port=None, drain_delay="3s"):
         self.port = port or free_port()
         super().__init__(
             name, folder, program, "--listen", f"127.0.0.1:{self.port}", "--upstream", upstream, "--log-json",
-            "--drain-delay", drain_delay, "--drain-timeout", "60s",
+            "--drain-delay", drain_delay, "--drain-timeout", "60s", *options,
         )  # fmt: skip
         self.serving(self.port)
 
@@ -107,7 +107,7 @@ class Upstream(Process):
 class Envoy(Process):
     """Envoy with a file of deploy/envoy, whose addresses are replaced: the hosts are those of `ports`."""
 
-    def __init__(self, name, folder, file, ports, port=None, drain_seconds=3):
+    def __init__(self, name, folder, file, ports, port=None, policy=None):
         self.port = port or free_port()
         self.admin = free_port()
         config = yaml.safe_load((ROOT / "deploy/envoy" / file).read_text())
@@ -117,13 +117,16 @@ class Envoy(Process):
         resources["clusters"][0]["load_assignment"]["endpoints"][0]["lb_endpoints"] = [
             {"endpoint": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": it}}}} for it in ports
         ]
+        if policy:
+            del resources["clusters"][0]["lb_policy"]
+            resources["clusters"][0] |= yaml.safe_load((ROOT / "deploy/envoy" / policy).read_text())
         path = folder / f"{name}.yaml"
         path.write_text(yaml.safe_dump(config))
         # Beside this Python, or on the path.
         program = shutil.which("envoy", path=str(Path(sys.executable).parent)) or shutil.which("envoy")
         super().__init__(
             name, folder, program, "--config-path", str(path), "--disable-hot-restart", "--concurrency", "1",
-            "--log-level", "warn", "--drain-time-s", str(drain_seconds),
+            "--log-level", "warn", "--drain-time-s", "3",
         )  # fmt: skip
         self.serving(self.port)
         until(f"hosts of {name}", lambda: self.stats()["membership_healthy"] == len(ports))
@@ -139,13 +142,13 @@ class Envoy(Process):
         return {it["name"].removeprefix("cluster.adapter."): it["value"] for it in found if "value" in it}
 
     def of_hosts(self):
-        """Requests by the port of a host."""
+        """The requests and the weight of each host, by its port."""
         found = json.loads(self.ask("GET", "/clusters?format=json"))["cluster_statuses"][0]["host_statuses"]
-        counts = {}
+        told = {}
         for host in found:
-            stats = {it.get("name"): int(it.get("value", 0)) for it in host["stats"]}
-            counts[host["address"]["socket_address"]["port_value"]] = stats["rq_total"]
-        return counts
+            requests = next(int(it.get("value", 0)) for it in host["stats"] if it.get("name") == "rq_total")
+            told[host["address"]["socket_address"]["port_value"]] = requests, host["weight"]
+        return told
 
     def drain(self):
         """Sends GOAWAY, waits until nothing runs, and ends it: what a sidecar does after its adapter has ended."""

@@ -49,9 +49,9 @@ def restart(mesh, n, drain_delay):
     sidecar.drain()
     assert status == 0, f"adapter {n} ended with {status}"
     print(f"adapter {n}, --drain-delay {drain_delay}: {running} calls ran at SIGTERM, it ended after {took:.1f} s")
-    fresh = Adapter(mesh.program, f"adapter-{n}", mesh.folder, mesh.upstream.url, adapter.port)
+    fresh = Adapter(mesh.program, f"adapter-{n}", mesh.folder, mesh.upstream.url, port=adapter.port)
     mesh.adapters[n] = mesh.owned(fresh)
-    mesh.sidecars[n] = mesh.owned(Envoy(f"sidecar-{n}", mesh.folder, "adapter.yaml", [fresh.port], sidecar.port))
+    mesh.sidecars[n] = mesh.owned(Envoy(f"sidecar-{n}", mesh.folder, "adapter.yaml", [fresh.port], port=sidecar.port))
     until("both to be healthy", lambda: mesh.caller.stats()["membership_healthy"] == 2)
 
 
@@ -60,7 +60,9 @@ async def run(mesh):
     delays = ["3s", "0s"]
     mesh.adapters[1].terminate()
     mesh.adapters[1].ended()
-    again = Adapter(mesh.program, "adapter-1", mesh.folder, mesh.upstream.url, mesh.adapters[1].port, delays[1])
+    again = Adapter(
+        mesh.program, "adapter-1", mesh.folder, mesh.upstream.url, port=mesh.adapters[1].port, drain_delay=delays[1]
+    )
     mesh.adapters[1] = mesh.owned(again)
     until("both to be healthy", lambda: mesh.caller.stats()["membership_healthy"] == 2)
     before, start = mesh.caller.stats(), time.monotonic()

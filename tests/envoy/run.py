@@ -20,17 +20,18 @@ from processes import Adapter, Envoy, Upstream, until
 
 
 class Mesh:
-    """Two adapters, each with an Envoy, and an Envoy beside the caller."""
+    """Two adapters, each with its options and an Envoy, and an Envoy beside the caller."""
 
-    def __init__(self, program, folder, stack, upstreams=None):
+    def __init__(self, program, folder, stack, options=((), ()), policy=None):
         self.program, self.folder, self.stack = program, folder, stack
         self.upstream = self.owned(Upstream(program, folder))
-        urls = upstreams or [self.upstream.url] * 2
-        self.adapters = [self.owned(Adapter(program, f"adapter-{n}", folder, url)) for n, url in enumerate(urls)]
-        self.sidecars = [
-            self.owned(Envoy(f"sidecar-{n}", folder, "adapter.yaml", [it.port])) for n, it in enumerate(self.adapters)
-        ]
-        self.caller = self.owned(Envoy("caller", folder, "caller.yaml", [it.port for it in self.sidecars]))
+        self.adapters, self.sidecars = [], []
+        for n, more in enumerate(options):
+            adapter = self.owned(Adapter(program, f"adapter-{n}", folder, self.upstream.url, *more))
+            self.adapters.append(adapter)
+            self.sidecars.append(self.owned(Envoy(f"sidecar-{n}", folder, "adapter.yaml", [adapter.port])))
+        ports = [it.port for it in self.sidecars]
+        self.caller = self.owned(Envoy("caller", folder, "caller.yaml", ports, policy=policy))
 
     def owned(self, process):
         self.stack.callback(process.kill)
@@ -116,31 +117,59 @@ async def browsers(mesh):
     assert head.startswith("grpc-status:14")
 
 
+async def load_reports(mesh):
+    """An adapter that says that it has more room gets more calls."""
+    async with calls.channel(mesh.caller.port) as channel:
+        generations = calls.stub(channel)
+        if not await calls.reports_load(generations):
+            print("not run: this adapter sends no load report")
+            return
+
+        async def some():
+            return [await calls.unary(generations, "Repeat it.") for _ in range(150)]
+
+        ended = [it for each in await asyncio.gather(*(some() for _ in range(4))) for it in each]
+    small, large = (mesh.caller.of_hosts()[it.port] for it in mesh.sidecars)
+    print(f"{calls.codes(ended)}; {small[0]} at the small adapter, {large[0]} at the large one")
+    print(f"their weights at the end: {small[1]} and {large[1]}")
+    assert [code for code, _text in ended] == ["OK"] * 600
+    assert large[1] > 2 * small[1]
+    assert large[0] > 1.5 * small[0]
+
+
 async def rolling_restart(mesh):
     """Both adapters and their Envoys are replaced, one after the other, and no caller sees it."""
     await rolling.run(mesh)
 
 
-CASES = [retries, begun_streams, deadlines, browsers, outliers, rolling_restart]
+CASES = [retries, begun_streams, deadlines, browsers, outliers, load_reports, rolling_restart]
+
+
+def make(case, program, folder, stack):
+    if case is load_reports:
+        options = [("--max-in-flight", "20"), ("--max-in-flight", "200")]
+        return Mesh(program, folder, stack, options, policy="weighted.yaml")
+    mesh = Mesh(program, folder, stack)
+    if case is outliers:
+        bad = mesh.adapters[1]
+        bad.terminate()
+        bad.ended()
+        # Nothing listens at this port, which is privileged.
+        bad = Adapter(program, "adapter-1", folder, "http://127.0.0.1:1/v1", port=bad.port)
+        mesh.adapters[1] = mesh.owned(bad)
+        until("the health of both", lambda: mesh.caller.stats()["membership_healthy"] == 2)
+    return mesh
 
 
 def run(program, case, folder):
-    # Nothing listens at this port, which is privileged.
-    dead = "http://127.0.0.1:1/v1"
     with ExitStack() as stack:
-        mesh = Mesh(program, folder, stack)
-        if case is outliers:
-            bad = mesh.adapters[1]
-            bad.terminate()
-            bad.ended()
-            mesh.adapters[1] = mesh.owned(Adapter(program, "adapter-1", folder, dead, port=bad.port))
-            until("the health of both", lambda: mesh.caller.stats()["membership_healthy"] == 2)
-        asyncio.run(case(mesh))
+        asyncio.run(case(make(case, program, folder, stack)))
 
 
 def main():
     program, *names = sys.argv[1:]
     chosen = [it for it in CASES if not names or it.__name__ in names]
+    assert len(names) in (0, len(chosen)), f"the cases are {[it.__name__ for it in CASES]}"
     failed = 0
     for case in chosen:
         print(f"=== {case.__name__}: {case.__doc__}")

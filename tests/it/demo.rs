@@ -9,11 +9,12 @@ use tonic::Code;
 use vllm_grpc_adapter::{
     Fold, demo,
     proto::{
-        ChatMessage, DetokenizeRequest, EmbedRequest, FinishReason, GenerateRequest,
-        GenerateResponse, ListModelsRequest, RerankRequest, Role, StructuredOutput, TextChoices,
-        TokenizeRequest, Tool, embedding_service_client::EmbeddingServiceClient,
-        model_service_client::ModelServiceClient, ranking_service_client::RankingServiceClient,
-        structured_output::Constraint, tokenization_service_client::TokenizationServiceClient,
+        ChatMessage, CompletionInput, Conversation, DetokenizeRequest, EmbedRequest, FinishReason,
+        GenerateRequest, GenerateResponse, ListModelsRequest, RerankRequest, Role,
+        StructuredOutput, TextChoices, TokenizeRequest, Tool,
+        embedding_service_client::EmbeddingServiceClient, model_service_client::ModelServiceClient,
+        ranking_service_client::RankingServiceClient, structured_output::Constraint,
+        tokenization_service_client::TokenizationServiceClient,
     },
 };
 
@@ -123,6 +124,39 @@ async fn a_prompt_gets_its_content() {
     ] {
         assert_eq!(demo.message(request).await.content, content);
     }
+}
+
+#[tokio::test]
+async fn each_of_several_inputs_gets_its_answer() {
+    let demo = Demo::start().await;
+    let seen = |answer: GenerateResponse| -> Vec<_> {
+        let choices = answer.choices.into_iter();
+        choices
+            .map(|choice| (choice.prompt_index, choice.message.unwrap().content))
+            .collect()
+    };
+    let count = |prompt, text: &str| (Some(prompt), text.to_owned());
+    let texts = GenerateRequest {
+        completion: Some(CompletionInput {
+            texts: vec!["Count to 3.".to_owned(), "Count to 5.".to_owned()],
+            ..CompletionInput::default()
+        }),
+        n: Some(2),
+        ..GenerateRequest::default()
+    };
+    let (three, five) = (count(0, "1 2 3"), count(1, "1 2 3 4 5"));
+    let expected = [three.clone(), three.clone(), five.clone(), five.clone()];
+    assert_eq!(seen(demo.answer(texts).await), expected);
+
+    let conversation = |text| Conversation {
+        messages: chat([(Role::User, text)]).messages,
+    };
+    let chats = GenerateRequest {
+        conversations: vec![conversation("Count to 3."), conversation("Count to 5.")],
+        ..GenerateRequest::default()
+    };
+    let answer = demo.adapter.client().generate(chats).await.unwrap();
+    assert_eq!(seen(answer.into_inner()), [three, five]);
 }
 
 #[tokio::test]

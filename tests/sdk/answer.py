@@ -18,7 +18,7 @@ A member of vLLM's answer that is neither compared nor left out here is an error
 import json
 import struct
 
-from case import CHAT
+from case import COMPLETION
 
 LEFT_OUT = frozenset({"id", "created", "object", "role", "metrics"})
 
@@ -92,8 +92,8 @@ def from_sdk(case, answer):
     members = Members(answer)
     extensions = {key: shape(answer[key]) for key in case.extensions if answer.get(key) is not None}
     choices = [Members(choice) for choice in members.take("choices")]
-    # A chat's answer holds them once, a completion's in each choice.
-    holder = members if case.route == CHAT else choices[0]
+    # An answer to chats holds them once, a completion's in each choice, all alike where it has one prompt.
+    holder = choices[0] if case.route == COMPLETION and not case.choices_each() else members
     whole = {
         "model": members.take("model"),
         "system_fingerprint": members.take("system_fingerprint"),
@@ -119,7 +119,11 @@ def _choice_from_sdk(case, choice):
         "token_ids": choice.take("token_ids"),
         "running_usage": _usage_from_sdk(choice.take("running_usage")),
     }
-    if case.route == CHAT:
+    if each := case.choices_each():
+        whole["prompt_index"] = whole["index"] // each
+        whole["prompt_token_ids"] = choice.take("prompt_token_ids")
+        whole["prompt_logprobs"] = _prompt_logprobs_from_sdk(case, choice.take("prompt_logprobs", []))
+    if case.route != COMPLETION:
         message = Members(choice.take("message"))
         whole["content"] = message.take("content")
         whole["reasoning"] = message.take("reasoning")
@@ -217,9 +221,7 @@ def from_grpc(pb, answer, running_usage=None):
         "usage": _usage_from_grpc(answer.usage) if answer.HasField("usage") else None,
         "prompt_text": answer.prompt_text,
         "prompt_token_ids": list(answer.prompt_token_ids),
-        "prompt_logprobs": [
-            [_set_fields(candidate) for candidate in token.candidates] for token in answer.prompt_logprobs
-        ],
+        "prompt_logprobs": _prompt_logprobs_from_grpc(answer.prompt_logprobs),
         "choices": [
             _choice_from_grpc(pb, choice, (running_usage or {}).get(choice.index)) for choice in answer.choices
         ],
@@ -242,6 +244,9 @@ def _choice_from_grpc(pb, choice, running_usage):
         "logprobs": [_logprob_from_grpc(token) for token in choice.logprobs],
         "token_ids": list(choice.token_ids),
         "running_usage": _usage_from_grpc(running_usage) if running_usage else None,
+        "prompt_index": choice.prompt_index if choice.HasField("prompt_index") else None,
+        "prompt_token_ids": list(choice.prompt_token_ids),
+        "prompt_logprobs": _prompt_logprobs_from_grpc(choice.prompt_logprobs),
     }
     return {member: value for member, value in whole.items() if value not in (None, "", [])}
 
@@ -255,6 +260,10 @@ def _logprob_from_grpc(token):
     whole["bytes"] = list(whole.pop("raw_bytes", b""))
     whole["top"] = [_logprob_from_grpc(top) for top in whole.pop("top_logprobs", [])]
     return {member: value for member, value in whole.items() if value != []}
+
+
+def _prompt_logprobs_from_grpc(tokens):
+    return [[_set_fields(candidate) for candidate in token.candidates] for token in tokens]
 
 
 def _usage_from_grpc(usage):

@@ -9,7 +9,10 @@ import dataclasses
 import inspect
 import json
 
-CHAT, COMPLETION = "chat", "completion"
+from openai.types.chat import ChatCompletion
+
+# A batch is several chats, of which the SDK does not know.
+CHAT, BATCH, COMPLETION = "chat", "batch", "completion"
 UNARY, STREAMED = "unary", "streamed"
 
 
@@ -33,8 +36,17 @@ class Case:
     modes: tuple = (UNARY, STREAMED)
 
     def asks_for(self, member):
+        # A chat's echo brings them.
+        if member == "prompt_logprobs" and self.route == CHAT and self.asks_for("echo") and self.asks_for("logprobs"):
+            return True
         value = self.body.get(member)
         return value is not None and value is not False
+
+    def choices_each(self):
+        """How many choices answer each input, where these are a list."""
+        prompt = self.body.get("prompt", "")
+        is_list = self.route == BATCH or not isinstance(prompt, str) and not isinstance(prompt[0], int)
+        return self.body.get("n", 1) if is_list else None
 
 
 # === to the SDK ===
@@ -42,6 +54,12 @@ class Case:
 
 def sdk_arguments(client, case, mode):
     """The SDK's method, and its keyword arguments; what it has no argument for goes into `extra_body`."""
+    if case.route == BATCH:
+        return client.post, {
+            "path": "/chat/completions/batch",
+            "body": case.body | case.extra,
+            "cast_to": ChatCompletion,
+        }
     method = client.chat.completions.create if case.route == CHAT else client.completions.create
     known = inspect.signature(method).parameters
     body = dict(case.body)
@@ -89,11 +107,14 @@ def _messages(pb, case, messages):
     if case.as_prompt:
         (message,) = messages
         return {"prompt": message["content"]}
+    if case.route == BATCH:
+        return {"conversations": [pb.Conversation(messages=[_message(pb, turn) for turn in chat]) for chat in messages]}
     return {"messages": [_message(pb, message) for message in messages]}
 
 
 def _message(pb, message):
-    fields = {"role": f"ROLE_{message['role'].upper()}"}
+    role = f"ROLE_{message['role'].upper()}"
+    fields = {"role": role} if role in dict(pb.Role.items()) else {"role_name": message["role"]}
     for member, value in message.items():
         if member == "role" or value is None:
             continue
@@ -101,6 +122,8 @@ def _message(pb, message):
             fields["parts"] = [_part(pb, part) for part in value]
         elif member == "tool_calls":
             fields["tool_calls"] = [pb.ToolCall(id=call["id"], **call["function"]) for call in value]
+        elif member == "tools":
+            fields |= _tools(pb, None, value)
         else:
             fields[member] = value
     return pb.ChatMessage(**fields)
@@ -108,10 +131,14 @@ def _message(pb, message):
 
 def _part(pb, part):
     kind = part["type"]
-    if kind == "text":
-        return pb.ContentPart(text=part["text"])
-    field = kind.removesuffix("_url")
-    return pb.ContentPart(**{field: _media(pb, part[kind])})
+    if kind.endswith("_url"):
+        return pb.ContentPart(**{kind.removesuffix("_url"): _media(pb, part[kind])})
+    if kind.endswith("_embeds"):
+        return pb.ContentPart(embeds_json=json.dumps(part))
+    members = {"tool_reference": "name"}
+    content = members.get(kind, kind)
+    extra = {member: value for member, value in part.items() if member not in ("type", content)}
+    return pb.ContentPart(**{kind: part[content]}, extra_json=json.dumps(extra) if extra else "")
 
 
 def _media(pb, media):
@@ -124,7 +151,14 @@ def _media(pb, media):
 
 
 def _prompt(pb, case, prompt):
-    source = {"text": prompt} if isinstance(prompt, str) else {"token_ids": prompt}
+    if isinstance(prompt, str):
+        source = {"text": prompt}
+    elif isinstance(prompt[0], str):
+        source = {"texts": prompt}
+    elif isinstance(prompt[0], list):
+        source = {"token_inputs": [pb.TokenIds(ids=ids) for ids in prompt]}
+    else:
+        source = {"token_ids": prompt}
     return {"completion": pb.CompletionInput(suffix=case.body.get("suffix", ""), **source)}
 
 
@@ -173,7 +207,7 @@ def _structured_outputs(pb, _case, options):
 
 def _logprobs(_pb, case, logprobs):
     # A completion's is the number of the likeliest tokens, a chat's a switch.
-    return {"logprobs": logprobs} if case.route == CHAT else {"logprobs": True, "top_logprobs": logprobs}
+    return {"logprobs": True, "top_logprobs": logprobs} if case.route == COMPLETION else {"logprobs": logprobs}
 
 
 # How each other member of a body is written in the proto.

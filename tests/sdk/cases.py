@@ -1,7 +1,7 @@
 """The requests of the comparison: at least one for each feature of generation, and one for each kind of error."""
 # fmt: off
 
-from case import CHAT, COMPLETION, STREAMED, UNARY, Case
+from case import BATCH, CHAT, COMPLETION, STREAMED, UNARY, Case
 
 BOTH = ("chat", "reason")
 REASON = ("reason",)
@@ -51,6 +51,12 @@ def chat(name, said, **body):
 def completion(name, prompt="1 2 3", **body):
     """A text completion at temperature 0."""
     return case(name, COMPLETION, {"prompt": prompt, "max_tokens": 6, **body})
+
+
+def batch(name, *chats, **body):
+    """Several chats at temperature 0, each of one user turn or of the turns given."""
+    messages = [[user(said)] if isinstance(said, str) else said for said in chats]
+    return case(name, BATCH, {"messages": messages, "modes": (UNARY,), **body})
 
 
 MESSAGES = [
@@ -210,6 +216,56 @@ REASONING = [
     completion("completion beside a reasoning parser", servers=REASON),
 ]
 
+PARTS = [
+    chat("another role", [{"role": "critic", "content": "Too long.", "name": "c"}, user("Say hello.")]),
+    chat("a developer's tools",
+         [{"role": "developer", "content": "Be brief.", "tools": [WEATHER]}, user("Say hello.")]),
+    chat("a turn with a task", [user("Say hello.", task="judge")]),
+    chat("thinking and refusal as parts", [
+        {"role": "assistant",
+         "content": [{"type": "thinking", "thinking": "Hm."}, {"type": "refusal", "refusal": "No."}]},
+        user("Say hello."),
+    ]),
+    chat("further members of a part",
+         [user([{"type": "text", "text": "Say hello.", "cache_control": {"type": "ephemeral"}, "fps": 2}])]),
+    chat("deferred tool and a reference to it", [user([{"type": "text", "text": "Weather in Paris?"},
+         {"type": "tool_reference", "name": "get_weather"}])],
+         tools=[{"type": "function", "function": {**WEATHER["function"], "defer_loading": True}}]),
+    chat("tensor of a picture", [user([{"type": "image_embeds", "image_embeds": "AAAA"}])]),
+    chat("echo with logprobs", [user("Say hello."), {"role": "assistant", "content": "Hello"}], echo=True,
+         logprobs=True, max_tokens=2),
+    chat("echo with top_logprobs", "Say hello.", echo=True, logprobs=True, top_logprobs=2, max_tokens=2),
+]
+
+SEVERAL = [
+    completion("completions of several texts", ["1 2 3", "Say hello.", "a"]),
+    completion("completion of a list of one", ["1 2 3"]),
+    completion("completions of several token ids", [[19, 277, 273], [19]], return_token_ids=True),
+    completion("completions of n of several texts", ["1 2 3", "a b"], n=2, temperature=1.1, seed=3, logprobs=1,
+               return_token_ids=True),
+    completion("several texts with prompt_logprobs", ["1 2 3", "a b"], prompt_logprobs=0, modes=(UNARY,)),
+    completion("several texts with usage so far", ["1 2 3", "a b"], stream_options={"continuous_usage_stats": True}),
+    completion("several texts with echo", ["1 2 3", "a b"], echo=True, logprobs=0, return_token_ids=True),
+    completion("several texts by beam search", ["1 2 3", "a b"], n=2, use_beam_search=True),
+    completion("an empty text among several", ["1 2 3", ""]),
+    completion("too many texts", ["a"] * 1025),
+    completion("a wrong token among several", [[19], [100000]]),
+    batch("batch of chats", "Say hello.", [{"role": "system", "content": "Be brief."}, user("1 2 3")]),
+    batch("batch of one", "Say hello."),
+    batch("batch with reasoning", "Think about 2+2.", "Say hello.", servers=REASON),
+    batch("batch without reasoning", "Think about 2+2.", "Say hello.", include_reasoning=False, servers=REASON),
+    batch("batch with logprobs", "Say hello.", "1 2 3", logprobs=True, top_logprobs=2, max_tokens=3,
+          return_token_ids=True),
+    batch("batch with a form", "Say hello.", "1 2 3", structured_outputs={"choice": ["four", "five"]}),
+    batch("batch with fields that vLLM does not list", "Say hello.", "1 2 3", stop_token_ids=[285, 16],
+          bad_words=["The"], min_tokens=2, truncate_prompt_tokens=9, truncation_side="left", reasoning_effort="low",
+          ignore_eos=True, max_tokens=9, session_id="s"),
+    batch("batch for an unknown model", "Say hello.", model="nobody"),
+    batch("batch of n", "Say hello.", n=2, temperature=1),
+    batch("batch by beam search", "Say hello.", use_beam_search=True),
+    batch("batch with a bad regex", "Say hello.", structured_outputs={"regex": "["}),
+]
+
 COMPLETIONS = [
     completion("completion of text"),
     completion("completion of token ids", [19, 277, 273]),
@@ -304,5 +360,6 @@ ERRORS = [
 ]
 
 CASES = [
-    *MESSAGES, *SAMPLING, *ENDS, *TOKENS, *TOOLS, *STRUCTURED, *REASONING, *COMPLETIONS, *EXTRA, *ERRORS,
+    *MESSAGES, *PARTS, *SEVERAL, *SAMPLING, *ENDS, *TOKENS, *TOOLS, *STRUCTURED, *REASONING, *COMPLETIONS, *EXTRA,
+    *ERRORS,
 ]  # fmt: skip

@@ -26,7 +26,7 @@ from cases import CASES
 
 CALL_SECONDS = 120
 # What the requests' `extra_body_json` and `extension_keys` name.
-FLAGS = ("--allow-extra-body=chat_template,vllm_xargs", "--allow-extensions=metrics")
+FLAGS = ("--allow-extra-body=chat_template,image_embeds,vllm_xargs", "--allow-extensions=metrics")
 
 # vLLM merges the tokens of a stream as its load goes, and what its parsers make of a cut answer may depend on that.  So
 # both sides are asked again where they differ, which is printed.

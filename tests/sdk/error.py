@@ -23,6 +23,7 @@ FIELDS = {
     "max_completion_tokens": "max_tokens",
     "response_format": "structured_output",
     "structured_outputs": "structured_output",
+    "prompt": "completion",
     "suffix": "completion.suffix",
 }
 

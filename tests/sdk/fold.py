@@ -135,6 +135,7 @@ class Events:
     def _add_tokens(self, choice, delta):
         choice.logprobs.extend(delta.logprobs)
         choice.token_ids.extend(delta.token_ids)
+        choice.prompt_token_ids.extend(delta.prompt_token_ids)
         if delta.HasField("usage"):
             self.running_usage[choice.index] = delta.usage
 
@@ -143,5 +144,7 @@ class Events:
         choice.finish_reason = finished.finish_reason
         choice.finish_reason_raw = finished.finish_reason_raw
         choice.extensions_json = finished.extensions_json
+        if finished.HasField("prompt_index"):
+            choice.prompt_index = finished.prompt_index
         if stop := finished.WhichOneof("stop_reason"):
             setattr(choice, stop, getattr(finished, stop))

@@ -196,7 +196,8 @@ impl StreamTranslator {
         let logprobs = choice.logprobs.filter(|_| self.asked.logprobs);
         let logprobs = logprobs.map(|logprobs| logprobs::token_logprobs(logprobs, &self.asked));
         let token_ids = choice.token_ids.filter(|_| self.asked.token_ids);
-        let prompt_token_ids = choice.prompt_token_ids.filter(|_| self.asked.token_ids);
+        let of_several = self.asked.token_ids && self.asked.choices_each.is_some();
+        let prompt_token_ids = choice.prompt_token_ids.filter(|_| of_several);
         self.push_tokens(proto::TokensDelta {
             choice_index: index,
             logprobs: logprobs.transpose()?.unwrap_or_default(),

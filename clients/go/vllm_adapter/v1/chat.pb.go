@@ -86,10 +86,56 @@ func (Role) EnumDescriptor() ([]byte, []int) {
 	return file_vllm_adapter_v1_chat_proto_rawDescGZIP(), []int{0}
 }
 
+// A chat, as one of several inputs.
+type Conversation struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Oldest turn first; at least one.
+	Messages      []*ChatMessage `protobuf:"bytes,1,rep,name=messages,proto3" json:"messages,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Conversation) Reset() {
+	*x = Conversation{}
+	mi := &file_vllm_adapter_v1_chat_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Conversation) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Conversation) ProtoMessage() {}
+
+func (x *Conversation) ProtoReflect() protoreflect.Message {
+	mi := &file_vllm_adapter_v1_chat_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Conversation.ProtoReflect.Descriptor instead.
+func (*Conversation) Descriptor() ([]byte, []int) {
+	return file_vllm_adapter_v1_chat_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *Conversation) GetMessages() []*ChatMessage {
+	if x != nil {
+		return x.Messages
+	}
+	return nil
+}
+
 // One turn of a chat. At most one of `content` and `parts` is set; both are INVALID_ARGUMENT.
 type ChatMessage struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Whose turn it is. Unspecified: INVALID_ARGUMENT.
+	// Whose turn it is. Unspecified, and no `role_name`: INVALID_ARGUMENT.
 	Role Role `protobuf:"varint,1,opt,name=role,proto3,enum=vllm_adapter.v1.Role" json:"role,omitempty"`
 	// Text.
 	Content string `protobuf:"bytes,2,opt,name=content,proto3" json:"content,omitempty"`
@@ -102,14 +148,22 @@ type ChatMessage struct {
 	// The call that this is the result of. INVALID_ARGUMENT in another turn than a tool's.
 	ToolCallId string `protobuf:"bytes,6,opt,name=tool_call_id,json=toolCallId,proto3" json:"tool_call_id,omitempty"`
 	// What the assistant thought before the answer. INVALID_ARGUMENT in another role.
-	Reasoning     string `protobuf:"bytes,7,opt,name=reasoning,proto3" json:"reasoning,omitempty"`
+	Reasoning string `protobuf:"bytes,7,opt,name=reasoning,proto3" json:"reasoning,omitempty"`
+	// Another role, by the name by which the chat template knows it, as `critic`. INVALID_ARGUMENT beside `role`, and for
+	// a name that `role` has a value for.
+	RoleName string `protobuf:"bytes,8,opt,name=role_name,json=roleName,proto3" json:"role_name,omitempty"`
+	// Functions that this turn brings, at most 512, for chat templates that read them there. INVALID_ARGUMENT in another
+	// turn than a developer's.
+	Tools []*Tool `protobuf:"bytes,9,rep,name=tools,proto3" json:"tools,omitempty"`
+	// What the turn is for, in a word of the model, as of DeepSeek V4.
+	Task          string `protobuf:"bytes,10,opt,name=task,proto3" json:"task,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ChatMessage) Reset() {
 	*x = ChatMessage{}
-	mi := &file_vllm_adapter_v1_chat_proto_msgTypes[0]
+	mi := &file_vllm_adapter_v1_chat_proto_msgTypes[1]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -121,7 +175,7 @@ func (x *ChatMessage) String() string {
 func (*ChatMessage) ProtoMessage() {}
 
 func (x *ChatMessage) ProtoReflect() protoreflect.Message {
-	mi := &file_vllm_adapter_v1_chat_proto_msgTypes[0]
+	mi := &file_vllm_adapter_v1_chat_proto_msgTypes[1]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -134,7 +188,7 @@ func (x *ChatMessage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChatMessage.ProtoReflect.Descriptor instead.
 func (*ChatMessage) Descriptor() ([]byte, []int) {
-	return file_vllm_adapter_v1_chat_proto_rawDescGZIP(), []int{0}
+	return file_vllm_adapter_v1_chat_proto_rawDescGZIP(), []int{1}
 }
 
 func (x *ChatMessage) GetRole() Role {
@@ -186,6 +240,27 @@ func (x *ChatMessage) GetReasoning() string {
 	return ""
 }
 
+func (x *ChatMessage) GetRoleName() string {
+	if x != nil {
+		return x.RoleName
+	}
+	return ""
+}
+
+func (x *ChatMessage) GetTools() []*Tool {
+	if x != nil {
+		return x.Tools
+	}
+	return nil
+}
+
+func (x *ChatMessage) GetTask() string {
+	if x != nil {
+		return x.Task
+	}
+	return ""
+}
+
 // A piece of a message. Nothing set: INVALID_ARGUMENT.
 type ContentPart struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -198,14 +273,22 @@ type ContentPart struct {
 	//	*ContentPart_Audio
 	//	*ContentPart_Video
 	//	*ContentPart_File
-	Part          isContentPart_Part `protobuf_oneof:"part"`
+	//	*ContentPart_Thinking
+	//	*ContentPart_Refusal
+	//	*ContentPart_ToolReference
+	//	*ContentPart_EmbedsJson
+	Part isContentPart_Part `protobuf_oneof:"part"`
+	// A JSON object of further members of the part, which a chat template may read, as
+	// `{"cache_control":{"type":"ephemeral"}}`. INVALID_ARGUMENT beside `embeds_json`, and with a member by which vLLM
+	// tells what the part is or where its content lies.
+	ExtraJson     string `protobuf:"bytes,15,opt,name=extra_json,json=extraJson,proto3" json:"extra_json,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ContentPart) Reset() {
 	*x = ContentPart{}
-	mi := &file_vllm_adapter_v1_chat_proto_msgTypes[1]
+	mi := &file_vllm_adapter_v1_chat_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -217,7 +300,7 @@ func (x *ContentPart) String() string {
 func (*ContentPart) ProtoMessage() {}
 
 func (x *ContentPart) ProtoReflect() protoreflect.Message {
-	mi := &file_vllm_adapter_v1_chat_proto_msgTypes[1]
+	mi := &file_vllm_adapter_v1_chat_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -230,7 +313,7 @@ func (x *ContentPart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ContentPart.ProtoReflect.Descriptor instead.
 func (*ContentPart) Descriptor() ([]byte, []int) {
-	return file_vllm_adapter_v1_chat_proto_rawDescGZIP(), []int{1}
+	return file_vllm_adapter_v1_chat_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *ContentPart) GetPart() isContentPart_Part {
@@ -285,6 +368,49 @@ func (x *ContentPart) GetFile() *Media {
 	return nil
 }
 
+func (x *ContentPart) GetThinking() string {
+	if x != nil {
+		if x, ok := x.Part.(*ContentPart_Thinking); ok {
+			return x.Thinking
+		}
+	}
+	return ""
+}
+
+func (x *ContentPart) GetRefusal() string {
+	if x != nil {
+		if x, ok := x.Part.(*ContentPart_Refusal); ok {
+			return x.Refusal
+		}
+	}
+	return ""
+}
+
+func (x *ContentPart) GetToolReference() string {
+	if x != nil {
+		if x, ok := x.Part.(*ContentPart_ToolReference); ok {
+			return x.ToolReference
+		}
+	}
+	return ""
+}
+
+func (x *ContentPart) GetEmbedsJson() string {
+	if x != nil {
+		if x, ok := x.Part.(*ContentPart_EmbedsJson); ok {
+			return x.EmbedsJson
+		}
+	}
+	return ""
+}
+
+func (x *ContentPart) GetExtraJson() string {
+	if x != nil {
+		return x.ExtraJson
+	}
+	return ""
+}
+
 type isContentPart_Part interface {
 	isContentPart_Part()
 }
@@ -315,6 +441,30 @@ type ContentPart_File struct {
 	File *Media `protobuf:"bytes,5,opt,name=file,proto3,oneof"`
 }
 
+type ContentPart_Thinking struct {
+	// What the assistant thought. vLLM 0.33 gives it to the chat template as text.
+	Thinking string `protobuf:"bytes,6,opt,name=thinking,proto3,oneof"`
+}
+
+type ContentPart_Refusal struct {
+	// What the assistant said in place of an answer. vLLM 0.33 gives it to the chat template as text.
+	Refusal string `protobuf:"bytes,7,opt,name=refusal,proto3,oneof"`
+}
+
+type ContentPart_ToolReference struct {
+	// The name of a tool with `defer_loading`, which chat templates that know of these put in here.
+	ToolReference string `protobuf:"bytes,8,opt,name=tool_reference,json=toolReference,proto3,oneof"`
+}
+
+type ContentPart_EmbedsJson struct {
+	// Media or a prompt as a serialized tensor: JSON text of vLLM's part, as
+	// `{"type":"image_embeds","image_embeds":"…"}`, of type `image_embeds`, `audio_embeds`, `video_embeds` or
+	// `prompt_embeds` (its payload is `data`), with `uuid` where wanted and nothing else. INVALID_ARGUMENT unless the
+	// operator allows the type as a key of `extra_body_json`: vLLM has a switch of its own for them, and warns that a
+	// tensor of another shape can end the engine.
+	EmbedsJson string `protobuf:"bytes,9,opt,name=embeds_json,json=embedsJson,proto3,oneof"`
+}
+
 func (*ContentPart_Text) isContentPart_Part() {}
 
 func (*ContentPart_Image) isContentPart_Part() {}
@@ -324,6 +474,14 @@ func (*ContentPart_Audio) isContentPart_Part() {}
 func (*ContentPart_Video) isContentPart_Part() {}
 
 func (*ContentPart_File) isContentPart_Part() {}
+
+func (*ContentPart_Thinking) isContentPart_Part() {}
+
+func (*ContentPart_Refusal) isContentPart_Part() {}
+
+func (*ContentPart_ToolReference) isContentPart_Part() {}
+
+func (*ContentPart_EmbedsJson) isContentPart_Part() {}
 
 // A picture, sound, video or file.
 type Media struct {
@@ -349,7 +507,7 @@ type Media struct {
 
 func (x *Media) Reset() {
 	*x = Media{}
-	mi := &file_vllm_adapter_v1_chat_proto_msgTypes[2]
+	mi := &file_vllm_adapter_v1_chat_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -361,7 +519,7 @@ func (x *Media) String() string {
 func (*Media) ProtoMessage() {}
 
 func (x *Media) ProtoReflect() protoreflect.Message {
-	mi := &file_vllm_adapter_v1_chat_proto_msgTypes[2]
+	mi := &file_vllm_adapter_v1_chat_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -374,7 +532,7 @@ func (x *Media) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Media.ProtoReflect.Descriptor instead.
 func (*Media) Descriptor() ([]byte, []int) {
-	return file_vllm_adapter_v1_chat_proto_rawDescGZIP(), []int{2}
+	return file_vllm_adapter_v1_chat_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Media) GetSource() isMedia_Source {
@@ -459,7 +617,7 @@ type ToolCall struct {
 
 func (x *ToolCall) Reset() {
 	*x = ToolCall{}
-	mi := &file_vllm_adapter_v1_chat_proto_msgTypes[3]
+	mi := &file_vllm_adapter_v1_chat_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -471,7 +629,7 @@ func (x *ToolCall) String() string {
 func (*ToolCall) ProtoMessage() {}
 
 func (x *ToolCall) ProtoReflect() protoreflect.Message {
-	mi := &file_vllm_adapter_v1_chat_proto_msgTypes[3]
+	mi := &file_vllm_adapter_v1_chat_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -484,7 +642,7 @@ func (x *ToolCall) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ToolCall.ProtoReflect.Descriptor instead.
 func (*ToolCall) Descriptor() ([]byte, []int) {
-	return file_vllm_adapter_v1_chat_proto_rawDescGZIP(), []int{3}
+	return file_vllm_adapter_v1_chat_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *ToolCall) GetId() string {
@@ -518,14 +676,16 @@ type Tool struct {
 	// JSON Schema of the arguments, an object. Its key order is kept. Empty: no arguments.
 	ParametersJson string `protobuf:"bytes,3,opt,name=parameters_json,json=parametersJson,proto3" json:"parameters_json,omitempty"`
 	// Holds the arguments to the schema, where the upstream can.
-	Strict        *bool `protobuf:"varint,4,opt,name=strict,proto3,oneof" json:"strict,omitempty"`
+	Strict *bool `protobuf:"varint,4,opt,name=strict,proto3,oneof" json:"strict,omitempty"`
+	// Leaves the definition out of the prompt until a `tool_reference` asks for it, where the chat template can.
+	DeferLoading  *bool `protobuf:"varint,5,opt,name=defer_loading,json=deferLoading,proto3,oneof" json:"defer_loading,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Tool) Reset() {
 	*x = Tool{}
-	mi := &file_vllm_adapter_v1_chat_proto_msgTypes[4]
+	mi := &file_vllm_adapter_v1_chat_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -537,7 +697,7 @@ func (x *Tool) String() string {
 func (*Tool) ProtoMessage() {}
 
 func (x *Tool) ProtoReflect() protoreflect.Message {
-	mi := &file_vllm_adapter_v1_chat_proto_msgTypes[4]
+	mi := &file_vllm_adapter_v1_chat_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -550,7 +710,7 @@ func (x *Tool) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Tool.ProtoReflect.Descriptor instead.
 func (*Tool) Descriptor() ([]byte, []int) {
-	return file_vllm_adapter_v1_chat_proto_rawDescGZIP(), []int{4}
+	return file_vllm_adapter_v1_chat_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Tool) GetName() string {
@@ -581,11 +741,20 @@ func (x *Tool) GetStrict() bool {
 	return false
 }
 
+func (x *Tool) GetDeferLoading() bool {
+	if x != nil && x.DeferLoading != nil {
+		return *x.DeferLoading
+	}
+	return false
+}
+
 var File_vllm_adapter_v1_chat_proto protoreflect.FileDescriptor
 
 const file_vllm_adapter_v1_chat_proto_rawDesc = "" +
 	"\n" +
-	"\x1avllm_adapter/v1/chat.proto\x12\x0fvllm_adapter.v1\"\x94\x02\n" +
+	"\x1avllm_adapter/v1/chat.proto\x12\x0fvllm_adapter.v1\"H\n" +
+	"\fConversation\x128\n" +
+	"\bmessages\x18\x01 \x03(\v2\x1c.vllm_adapter.v1.ChatMessageR\bmessages\"\xf2\x02\n" +
 	"\vChatMessage\x12)\n" +
 	"\x04role\x18\x01 \x01(\x0e2\x15.vllm_adapter.v1.RoleR\x04role\x12\x18\n" +
 	"\acontent\x18\x02 \x01(\tR\acontent\x122\n" +
@@ -595,13 +764,24 @@ const file_vllm_adapter_v1_chat_proto_rawDesc = "" +
 	"tool_calls\x18\x05 \x03(\v2\x19.vllm_adapter.v1.ToolCallR\ttoolCalls\x12 \n" +
 	"\ftool_call_id\x18\x06 \x01(\tR\n" +
 	"toolCallId\x12\x1c\n" +
-	"\treasoning\x18\a \x01(\tR\treasoning\"\xe9\x01\n" +
+	"\treasoning\x18\a \x01(\tR\treasoning\x12\x1b\n" +
+	"\trole_name\x18\b \x01(\tR\broleName\x12+\n" +
+	"\x05tools\x18\t \x03(\v2\x15.vllm_adapter.v1.ToolR\x05tools\x12\x12\n" +
+	"\x04task\x18\n" +
+	" \x01(\tR\x04task\"\x8e\x03\n" +
 	"\vContentPart\x12\x14\n" +
 	"\x04text\x18\x01 \x01(\tH\x00R\x04text\x12.\n" +
 	"\x05image\x18\x02 \x01(\v2\x16.vllm_adapter.v1.MediaH\x00R\x05image\x12.\n" +
 	"\x05audio\x18\x03 \x01(\v2\x16.vllm_adapter.v1.MediaH\x00R\x05audio\x12.\n" +
 	"\x05video\x18\x04 \x01(\v2\x16.vllm_adapter.v1.MediaH\x00R\x05video\x12,\n" +
-	"\x04file\x18\x05 \x01(\v2\x16.vllm_adapter.v1.MediaH\x00R\x04fileB\x06\n" +
+	"\x04file\x18\x05 \x01(\v2\x16.vllm_adapter.v1.MediaH\x00R\x04file\x12\x1c\n" +
+	"\bthinking\x18\x06 \x01(\tH\x00R\bthinking\x12\x1a\n" +
+	"\arefusal\x18\a \x01(\tH\x00R\arefusal\x12'\n" +
+	"\x0etool_reference\x18\b \x01(\tH\x00R\rtoolReference\x12!\n" +
+	"\vembeds_json\x18\t \x01(\tH\x00R\n" +
+	"embedsJson\x12\x1d\n" +
+	"\n" +
+	"extra_json\x18\x0f \x01(\tR\textraJsonB\x06\n" +
 	"\x04part\"\x8f\x01\n" +
 	"\x05Media\x12\x12\n" +
 	"\x03url\x18\x01 \x01(\tH\x00R\x03url\x12\x14\n" +
@@ -614,14 +794,16 @@ const file_vllm_adapter_v1_chat_proto_rawDesc = "" +
 	"\bToolCall\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x1c\n" +
-	"\targuments\x18\x03 \x01(\tR\targuments\"\xa2\x01\n" +
+	"\targuments\x18\x03 \x01(\tR\targuments\"\xde\x01\n" +
 	"\x04Tool\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12%\n" +
 	"\vdescription\x18\x02 \x01(\tH\x00R\vdescription\x88\x01\x01\x12'\n" +
 	"\x0fparameters_json\x18\x03 \x01(\tR\x0eparametersJson\x12\x1b\n" +
-	"\x06strict\x18\x04 \x01(\bH\x01R\x06strict\x88\x01\x01B\x0e\n" +
+	"\x06strict\x18\x04 \x01(\bH\x01R\x06strict\x88\x01\x01\x12(\n" +
+	"\rdefer_loading\x18\x05 \x01(\bH\x02R\fdeferLoading\x88\x01\x01B\x0e\n" +
 	"\f_descriptionB\t\n" +
-	"\a_strict*s\n" +
+	"\a_strictB\x10\n" +
+	"\x0e_defer_loading*s\n" +
 	"\x04Role\x12\x14\n" +
 	"\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vROLE_SYSTEM\x10\x01\x12\x12\n" +
@@ -644,28 +826,31 @@ func file_vllm_adapter_v1_chat_proto_rawDescGZIP() []byte {
 }
 
 var file_vllm_adapter_v1_chat_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_vllm_adapter_v1_chat_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
+var file_vllm_adapter_v1_chat_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
 var file_vllm_adapter_v1_chat_proto_goTypes = []any{
-	(Role)(0),           // 0: vllm_adapter.v1.Role
-	(*ChatMessage)(nil), // 1: vllm_adapter.v1.ChatMessage
-	(*ContentPart)(nil), // 2: vllm_adapter.v1.ContentPart
-	(*Media)(nil),       // 3: vllm_adapter.v1.Media
-	(*ToolCall)(nil),    // 4: vllm_adapter.v1.ToolCall
-	(*Tool)(nil),        // 5: vllm_adapter.v1.Tool
+	(Role)(0),            // 0: vllm_adapter.v1.Role
+	(*Conversation)(nil), // 1: vllm_adapter.v1.Conversation
+	(*ChatMessage)(nil),  // 2: vllm_adapter.v1.ChatMessage
+	(*ContentPart)(nil),  // 3: vllm_adapter.v1.ContentPart
+	(*Media)(nil),        // 4: vllm_adapter.v1.Media
+	(*ToolCall)(nil),     // 5: vllm_adapter.v1.ToolCall
+	(*Tool)(nil),         // 6: vllm_adapter.v1.Tool
 }
 var file_vllm_adapter_v1_chat_proto_depIdxs = []int32{
-	0, // 0: vllm_adapter.v1.ChatMessage.role:type_name -> vllm_adapter.v1.Role
-	2, // 1: vllm_adapter.v1.ChatMessage.parts:type_name -> vllm_adapter.v1.ContentPart
-	4, // 2: vllm_adapter.v1.ChatMessage.tool_calls:type_name -> vllm_adapter.v1.ToolCall
-	3, // 3: vllm_adapter.v1.ContentPart.image:type_name -> vllm_adapter.v1.Media
-	3, // 4: vllm_adapter.v1.ContentPart.audio:type_name -> vllm_adapter.v1.Media
-	3, // 5: vllm_adapter.v1.ContentPart.video:type_name -> vllm_adapter.v1.Media
-	3, // 6: vllm_adapter.v1.ContentPart.file:type_name -> vllm_adapter.v1.Media
-	7, // [7:7] is the sub-list for method output_type
-	7, // [7:7] is the sub-list for method input_type
-	7, // [7:7] is the sub-list for extension type_name
-	7, // [7:7] is the sub-list for extension extendee
-	0, // [0:7] is the sub-list for field type_name
+	2, // 0: vllm_adapter.v1.Conversation.messages:type_name -> vllm_adapter.v1.ChatMessage
+	0, // 1: vllm_adapter.v1.ChatMessage.role:type_name -> vllm_adapter.v1.Role
+	3, // 2: vllm_adapter.v1.ChatMessage.parts:type_name -> vllm_adapter.v1.ContentPart
+	5, // 3: vllm_adapter.v1.ChatMessage.tool_calls:type_name -> vllm_adapter.v1.ToolCall
+	6, // 4: vllm_adapter.v1.ChatMessage.tools:type_name -> vllm_adapter.v1.Tool
+	4, // 5: vllm_adapter.v1.ContentPart.image:type_name -> vllm_adapter.v1.Media
+	4, // 6: vllm_adapter.v1.ContentPart.audio:type_name -> vllm_adapter.v1.Media
+	4, // 7: vllm_adapter.v1.ContentPart.video:type_name -> vllm_adapter.v1.Media
+	4, // 8: vllm_adapter.v1.ContentPart.file:type_name -> vllm_adapter.v1.Media
+	9, // [9:9] is the sub-list for method output_type
+	9, // [9:9] is the sub-list for method input_type
+	9, // [9:9] is the sub-list for extension type_name
+	9, // [9:9] is the sub-list for extension extendee
+	0, // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_vllm_adapter_v1_chat_proto_init() }
@@ -673,25 +858,29 @@ func file_vllm_adapter_v1_chat_proto_init() {
 	if File_vllm_adapter_v1_chat_proto != nil {
 		return
 	}
-	file_vllm_adapter_v1_chat_proto_msgTypes[1].OneofWrappers = []any{
+	file_vllm_adapter_v1_chat_proto_msgTypes[2].OneofWrappers = []any{
 		(*ContentPart_Text)(nil),
 		(*ContentPart_Image)(nil),
 		(*ContentPart_Audio)(nil),
 		(*ContentPart_Video)(nil),
 		(*ContentPart_File)(nil),
+		(*ContentPart_Thinking)(nil),
+		(*ContentPart_Refusal)(nil),
+		(*ContentPart_ToolReference)(nil),
+		(*ContentPart_EmbedsJson)(nil),
 	}
-	file_vllm_adapter_v1_chat_proto_msgTypes[2].OneofWrappers = []any{
+	file_vllm_adapter_v1_chat_proto_msgTypes[3].OneofWrappers = []any{
 		(*Media_Url)(nil),
 		(*Media_Data)(nil),
 	}
-	file_vllm_adapter_v1_chat_proto_msgTypes[4].OneofWrappers = []any{}
+	file_vllm_adapter_v1_chat_proto_msgTypes[5].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_vllm_adapter_v1_chat_proto_rawDesc), len(file_vllm_adapter_v1_chat_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   5,
+			NumMessages:   6,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -356,7 +356,7 @@ var File_vllm_adapter_v1_classification_proto protoreflect.FileDescriptor
 
 const file_vllm_adapter_v1_classification_proto_rawDesc = "" +
 	"\n" +
-	"$vllm_adapter/v1/classification.proto\x12\x0fvllm_adapter.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fvllm_adapter/v1/embedding.proto\x1a vllm_adapter/v1/truncation.proto\x1a\x1bvllm_adapter/v1/usage.proto\"\xd6\x06\n" +
+	"$vllm_adapter/v1/classification.proto\x12\x0fvllm_adapter.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1avllm_adapter/v1/chat.proto\x1a\x1fvllm_adapter/v1/token_ids.proto\x1a vllm_adapter/v1/truncation.proto\x1a\x1bvllm_adapter/v1/usage.proto\"\xd6\x06\n" +
 	"\x0fClassifyRequest\x12\x14\n" +
 	"\x05model\x18\x01 \x01(\tR\x05model\x12\x14\n" +
 	"\x05texts\x18\x02 \x03(\tR\x05texts\x12<\n" +
@@ -444,7 +444,8 @@ func file_vllm_adapter_v1_classification_proto_init() {
 	if File_vllm_adapter_v1_classification_proto != nil {
 		return
 	}
-	file_vllm_adapter_v1_embedding_proto_init()
+	file_vllm_adapter_v1_chat_proto_init()
+	file_vllm_adapter_v1_token_ids_proto_init()
 	file_vllm_adapter_v1_truncation_proto_init()
 	file_vllm_adapter_v1_usage_proto_init()
 	file_vllm_adapter_v1_classification_proto_msgTypes[0].OneofWrappers = []any{}

@@ -205,98 +205,6 @@ func (x *EmbedRequest) GetUser() string {
 	return ""
 }
 
-// Token ids of one text.
-type TokenIds struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// The ids, at least one.
-	Ids           []int32 `protobuf:"varint,1,rep,packed,name=ids,proto3" json:"ids,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *TokenIds) Reset() {
-	*x = TokenIds{}
-	mi := &file_vllm_adapter_v1_embedding_proto_msgTypes[1]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *TokenIds) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*TokenIds) ProtoMessage() {}
-
-func (x *TokenIds) ProtoReflect() protoreflect.Message {
-	mi := &file_vllm_adapter_v1_embedding_proto_msgTypes[1]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use TokenIds.ProtoReflect.Descriptor instead.
-func (*TokenIds) Descriptor() ([]byte, []int) {
-	return file_vllm_adapter_v1_embedding_proto_rawDescGZIP(), []int{1}
-}
-
-func (x *TokenIds) GetIds() []int32 {
-	if x != nil {
-		return x.Ids
-	}
-	return nil
-}
-
-// A chat, as one input.
-type Conversation struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// Oldest turn first; at least one.
-	Messages      []*ChatMessage `protobuf:"bytes,1,rep,name=messages,proto3" json:"messages,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *Conversation) Reset() {
-	*x = Conversation{}
-	mi := &file_vllm_adapter_v1_embedding_proto_msgTypes[2]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *Conversation) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*Conversation) ProtoMessage() {}
-
-func (x *Conversation) ProtoReflect() protoreflect.Message {
-	mi := &file_vllm_adapter_v1_embedding_proto_msgTypes[2]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use Conversation.ProtoReflect.Descriptor instead.
-func (*Conversation) Descriptor() ([]byte, []int) {
-	return file_vllm_adapter_v1_embedding_proto_rawDescGZIP(), []int{2}
-}
-
-func (x *Conversation) GetMessages() []*ChatMessage {
-	if x != nil {
-		return x.Messages
-	}
-	return nil
-}
-
 // One embedding an input.
 type EmbedResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -316,7 +224,7 @@ type EmbedResponse struct {
 
 func (x *EmbedResponse) Reset() {
 	*x = EmbedResponse{}
-	mi := &file_vllm_adapter_v1_embedding_proto_msgTypes[3]
+	mi := &file_vllm_adapter_v1_embedding_proto_msgTypes[1]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -328,7 +236,7 @@ func (x *EmbedResponse) String() string {
 func (*EmbedResponse) ProtoMessage() {}
 
 func (x *EmbedResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vllm_adapter_v1_embedding_proto_msgTypes[3]
+	mi := &file_vllm_adapter_v1_embedding_proto_msgTypes[1]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -341,7 +249,7 @@ func (x *EmbedResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EmbedResponse.ProtoReflect.Descriptor instead.
 func (*EmbedResponse) Descriptor() ([]byte, []int) {
-	return file_vllm_adapter_v1_embedding_proto_rawDescGZIP(), []int{3}
+	return file_vllm_adapter_v1_embedding_proto_rawDescGZIP(), []int{1}
 }
 
 func (x *EmbedResponse) GetId() string {
@@ -394,7 +302,7 @@ type Embedding struct {
 
 func (x *Embedding) Reset() {
 	*x = Embedding{}
-	mi := &file_vllm_adapter_v1_embedding_proto_msgTypes[4]
+	mi := &file_vllm_adapter_v1_embedding_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -406,7 +314,7 @@ func (x *Embedding) String() string {
 func (*Embedding) ProtoMessage() {}
 
 func (x *Embedding) ProtoReflect() protoreflect.Message {
-	mi := &file_vllm_adapter_v1_embedding_proto_msgTypes[4]
+	mi := &file_vllm_adapter_v1_embedding_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -419,7 +327,7 @@ func (x *Embedding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Embedding.ProtoReflect.Descriptor instead.
 func (*Embedding) Descriptor() ([]byte, []int) {
-	return file_vllm_adapter_v1_embedding_proto_rawDescGZIP(), []int{4}
+	return file_vllm_adapter_v1_embedding_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *Embedding) GetIndex() int32 {
@@ -485,7 +393,7 @@ type PoolRequest struct {
 
 func (x *PoolRequest) Reset() {
 	*x = PoolRequest{}
-	mi := &file_vllm_adapter_v1_embedding_proto_msgTypes[5]
+	mi := &file_vllm_adapter_v1_embedding_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -497,7 +405,7 @@ func (x *PoolRequest) String() string {
 func (*PoolRequest) ProtoMessage() {}
 
 func (x *PoolRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vllm_adapter_v1_embedding_proto_msgTypes[5]
+	mi := &file_vllm_adapter_v1_embedding_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -510,7 +418,7 @@ func (x *PoolRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PoolRequest.ProtoReflect.Descriptor instead.
 func (*PoolRequest) Descriptor() ([]byte, []int) {
-	return file_vllm_adapter_v1_embedding_proto_rawDescGZIP(), []int{5}
+	return file_vllm_adapter_v1_embedding_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *PoolRequest) GetModel() string {
@@ -645,7 +553,7 @@ type PoolResponse struct {
 
 func (x *PoolResponse) Reset() {
 	*x = PoolResponse{}
-	mi := &file_vllm_adapter_v1_embedding_proto_msgTypes[6]
+	mi := &file_vllm_adapter_v1_embedding_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -657,7 +565,7 @@ func (x *PoolResponse) String() string {
 func (*PoolResponse) ProtoMessage() {}
 
 func (x *PoolResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vllm_adapter_v1_embedding_proto_msgTypes[6]
+	mi := &file_vllm_adapter_v1_embedding_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -670,7 +578,7 @@ func (x *PoolResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PoolResponse.ProtoReflect.Descriptor instead.
 func (*PoolResponse) Descriptor() ([]byte, []int) {
-	return file_vllm_adapter_v1_embedding_proto_rawDescGZIP(), []int{6}
+	return file_vllm_adapter_v1_embedding_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *PoolResponse) GetId() string {
@@ -719,7 +627,7 @@ type TokenVector struct {
 
 func (x *TokenVector) Reset() {
 	*x = TokenVector{}
-	mi := &file_vllm_adapter_v1_embedding_proto_msgTypes[7]
+	mi := &file_vllm_adapter_v1_embedding_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -731,7 +639,7 @@ func (x *TokenVector) String() string {
 func (*TokenVector) ProtoMessage() {}
 
 func (x *TokenVector) ProtoReflect() protoreflect.Message {
-	mi := &file_vllm_adapter_v1_embedding_proto_msgTypes[7]
+	mi := &file_vllm_adapter_v1_embedding_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -744,7 +652,7 @@ func (x *TokenVector) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TokenVector.ProtoReflect.Descriptor instead.
 func (*TokenVector) Descriptor() ([]byte, []int) {
-	return file_vllm_adapter_v1_embedding_proto_rawDescGZIP(), []int{7}
+	return file_vllm_adapter_v1_embedding_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *TokenVector) GetValues() []float32 {
@@ -758,7 +666,7 @@ var File_vllm_adapter_v1_embedding_proto protoreflect.FileDescriptor
 
 const file_vllm_adapter_v1_embedding_proto_rawDesc = "" +
 	"\n" +
-	"\x1fvllm_adapter/v1/embedding.proto\x12\x0fvllm_adapter.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1avllm_adapter/v1/chat.proto\x1a vllm_adapter/v1/truncation.proto\x1a\x1bvllm_adapter/v1/usage.proto\"\x87\a\n" +
+	"\x1fvllm_adapter/v1/embedding.proto\x12\x0fvllm_adapter.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1avllm_adapter/v1/chat.proto\x1a\x1fvllm_adapter/v1/token_ids.proto\x1a vllm_adapter/v1/truncation.proto\x1a\x1bvllm_adapter/v1/usage.proto\"\x87\a\n" +
 	"\fEmbedRequest\x12\x14\n" +
 	"\x05model\x18\x01 \x01(\tR\x05model\x12\x14\n" +
 	"\x05texts\x18\x02 \x03(\tR\x05texts\x12<\n" +
@@ -786,11 +694,7 @@ const file_vllm_adapter_v1_embedding_proto_rawDesc = "" +
 	"\x13_add_special_tokensB\x18\n" +
 	"\x16_add_generation_promptB\x19\n" +
 	"\x17_continue_final_messageB\v\n" +
-	"\t_priority\"\x1c\n" +
-	"\bTokenIds\x12\x10\n" +
-	"\x03ids\x18\x01 \x03(\x05R\x03ids\"H\n" +
-	"\fConversation\x128\n" +
-	"\bmessages\x18\x01 \x03(\v2\x1c.vllm_adapter.v1.ChatMessageR\bmessages\"\xdc\x01\n" +
+	"\t_priority\"\xdc\x01\n" +
 	"\rEmbedResponse\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n" +
 	"\x05model\x18\x02 \x01(\tR\x05model\x12;\n" +
@@ -856,45 +760,43 @@ func file_vllm_adapter_v1_embedding_proto_rawDescGZIP() []byte {
 	return file_vllm_adapter_v1_embedding_proto_rawDescData
 }
 
-var file_vllm_adapter_v1_embedding_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_vllm_adapter_v1_embedding_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
 var file_vllm_adapter_v1_embedding_proto_goTypes = []any{
 	(*EmbedRequest)(nil),          // 0: vllm_adapter.v1.EmbedRequest
-	(*TokenIds)(nil),              // 1: vllm_adapter.v1.TokenIds
-	(*Conversation)(nil),          // 2: vllm_adapter.v1.Conversation
-	(*EmbedResponse)(nil),         // 3: vllm_adapter.v1.EmbedResponse
-	(*Embedding)(nil),             // 4: vllm_adapter.v1.Embedding
-	(*PoolRequest)(nil),           // 5: vllm_adapter.v1.PoolRequest
-	(*PoolResponse)(nil),          // 6: vllm_adapter.v1.PoolResponse
-	(*TokenVector)(nil),           // 7: vllm_adapter.v1.TokenVector
+	(*EmbedResponse)(nil),         // 1: vllm_adapter.v1.EmbedResponse
+	(*Embedding)(nil),             // 2: vllm_adapter.v1.Embedding
+	(*PoolRequest)(nil),           // 3: vllm_adapter.v1.PoolRequest
+	(*PoolResponse)(nil),          // 4: vllm_adapter.v1.PoolResponse
+	(*TokenVector)(nil),           // 5: vllm_adapter.v1.TokenVector
+	(*TokenIds)(nil),              // 6: vllm_adapter.v1.TokenIds
+	(*Conversation)(nil),          // 7: vllm_adapter.v1.Conversation
 	(TruncationSide)(0),           // 8: vllm_adapter.v1.TruncationSide
-	(*ChatMessage)(nil),           // 9: vllm_adapter.v1.ChatMessage
-	(*timestamppb.Timestamp)(nil), // 10: google.protobuf.Timestamp
-	(*Usage)(nil),                 // 11: vllm_adapter.v1.Usage
+	(*timestamppb.Timestamp)(nil), // 9: google.protobuf.Timestamp
+	(*Usage)(nil),                 // 10: vllm_adapter.v1.Usage
 }
 var file_vllm_adapter_v1_embedding_proto_depIdxs = []int32{
-	1,  // 0: vllm_adapter.v1.EmbedRequest.token_inputs:type_name -> vllm_adapter.v1.TokenIds
-	2,  // 1: vllm_adapter.v1.EmbedRequest.conversations:type_name -> vllm_adapter.v1.Conversation
+	6,  // 0: vllm_adapter.v1.EmbedRequest.token_inputs:type_name -> vllm_adapter.v1.TokenIds
+	7,  // 1: vllm_adapter.v1.EmbedRequest.conversations:type_name -> vllm_adapter.v1.Conversation
 	8,  // 2: vllm_adapter.v1.EmbedRequest.truncation_side:type_name -> vllm_adapter.v1.TruncationSide
-	9,  // 3: vllm_adapter.v1.Conversation.messages:type_name -> vllm_adapter.v1.ChatMessage
-	10, // 4: vllm_adapter.v1.EmbedResponse.create_time:type_name -> google.protobuf.Timestamp
-	4,  // 5: vllm_adapter.v1.EmbedResponse.embeddings:type_name -> vllm_adapter.v1.Embedding
-	11, // 6: vllm_adapter.v1.EmbedResponse.usage:type_name -> vllm_adapter.v1.Usage
-	7,  // 7: vllm_adapter.v1.Embedding.token_vectors:type_name -> vllm_adapter.v1.TokenVector
-	1,  // 8: vllm_adapter.v1.PoolRequest.token_inputs:type_name -> vllm_adapter.v1.TokenIds
-	2,  // 9: vllm_adapter.v1.PoolRequest.conversations:type_name -> vllm_adapter.v1.Conversation
-	8,  // 10: vllm_adapter.v1.PoolRequest.truncation_side:type_name -> vllm_adapter.v1.TruncationSide
-	10, // 11: vllm_adapter.v1.PoolResponse.create_time:type_name -> google.protobuf.Timestamp
-	4,  // 12: vllm_adapter.v1.PoolResponse.outputs:type_name -> vllm_adapter.v1.Embedding
-	11, // 13: vllm_adapter.v1.PoolResponse.usage:type_name -> vllm_adapter.v1.Usage
-	0,  // 14: vllm_adapter.v1.EmbeddingService.Embed:input_type -> vllm_adapter.v1.EmbedRequest
-	5,  // 15: vllm_adapter.v1.EmbeddingService.Pool:input_type -> vllm_adapter.v1.PoolRequest
-	3,  // 16: vllm_adapter.v1.EmbeddingService.Embed:output_type -> vllm_adapter.v1.EmbedResponse
-	6,  // 17: vllm_adapter.v1.EmbeddingService.Pool:output_type -> vllm_adapter.v1.PoolResponse
-	16, // [16:18] is the sub-list for method output_type
-	14, // [14:16] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	9,  // 3: vllm_adapter.v1.EmbedResponse.create_time:type_name -> google.protobuf.Timestamp
+	2,  // 4: vllm_adapter.v1.EmbedResponse.embeddings:type_name -> vllm_adapter.v1.Embedding
+	10, // 5: vllm_adapter.v1.EmbedResponse.usage:type_name -> vllm_adapter.v1.Usage
+	5,  // 6: vllm_adapter.v1.Embedding.token_vectors:type_name -> vllm_adapter.v1.TokenVector
+	6,  // 7: vllm_adapter.v1.PoolRequest.token_inputs:type_name -> vllm_adapter.v1.TokenIds
+	7,  // 8: vllm_adapter.v1.PoolRequest.conversations:type_name -> vllm_adapter.v1.Conversation
+	8,  // 9: vllm_adapter.v1.PoolRequest.truncation_side:type_name -> vllm_adapter.v1.TruncationSide
+	9,  // 10: vllm_adapter.v1.PoolResponse.create_time:type_name -> google.protobuf.Timestamp
+	2,  // 11: vllm_adapter.v1.PoolResponse.outputs:type_name -> vllm_adapter.v1.Embedding
+	10, // 12: vllm_adapter.v1.PoolResponse.usage:type_name -> vllm_adapter.v1.Usage
+	0,  // 13: vllm_adapter.v1.EmbeddingService.Embed:input_type -> vllm_adapter.v1.EmbedRequest
+	3,  // 14: vllm_adapter.v1.EmbeddingService.Pool:input_type -> vllm_adapter.v1.PoolRequest
+	1,  // 15: vllm_adapter.v1.EmbeddingService.Embed:output_type -> vllm_adapter.v1.EmbedResponse
+	4,  // 16: vllm_adapter.v1.EmbeddingService.Pool:output_type -> vllm_adapter.v1.PoolResponse
+	15, // [15:17] is the sub-list for method output_type
+	13, // [13:15] is the sub-list for method input_type
+	13, // [13:13] is the sub-list for extension type_name
+	13, // [13:13] is the sub-list for extension extendee
+	0,  // [0:13] is the sub-list for field type_name
 }
 
 func init() { file_vllm_adapter_v1_embedding_proto_init() }
@@ -903,18 +805,19 @@ func file_vllm_adapter_v1_embedding_proto_init() {
 		return
 	}
 	file_vllm_adapter_v1_chat_proto_init()
+	file_vllm_adapter_v1_token_ids_proto_init()
 	file_vllm_adapter_v1_truncation_proto_init()
 	file_vllm_adapter_v1_usage_proto_init()
 	file_vllm_adapter_v1_embedding_proto_msgTypes[0].OneofWrappers = []any{}
-	file_vllm_adapter_v1_embedding_proto_msgTypes[4].OneofWrappers = []any{}
-	file_vllm_adapter_v1_embedding_proto_msgTypes[5].OneofWrappers = []any{}
+	file_vllm_adapter_v1_embedding_proto_msgTypes[2].OneofWrappers = []any{}
+	file_vllm_adapter_v1_embedding_proto_msgTypes[3].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_vllm_adapter_v1_embedding_proto_rawDesc), len(file_vllm_adapter_v1_embedding_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   8,
+			NumMessages:   6,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -81,8 +81,8 @@ func (ToolMode) EnumDescriptor() ([]byte, []int) {
 
 // What to generate from, and how.
 //
-// Exactly one of `prompt`, `messages` and `completion` is set; two or none are INVALID_ARGUMENT. A field marked "chat
-// only" is INVALID_ARGUMENT beside `completion`.
+// Exactly one of `prompt`, `messages`, `completion` and `conversations` is set; two or none are INVALID_ARGUMENT. A field
+// marked "chat only" is INVALID_ARGUMENT beside `completion`.
 type GenerateRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Model or LoRA adapter. Empty: the default model of the adapter's configuration, and where it has none the
@@ -105,7 +105,7 @@ type GenerateRequest struct {
 	Stop []string `protobuf:"bytes,8,rep,name=stop,proto3" json:"stop,omitempty"`
 	// Makes sampling repeatable on the same upstream. -1 counts as not set.
 	Seed *int64 `protobuf:"varint,9,opt,name=seed,proto3,oneof" json:"seed,omitempty"`
-	// Number of choices, 1 to 16384; 1 at temperature 0.
+	// Number of choices for each input, 1 to 16384 together; 1 at temperature 0.
 	N *int32 `protobuf:"varint,10,opt,name=n,proto3,oneof" json:"n,omitempty"`
 	// Functions that the model may call, at most 512. Chat only.
 	Tools []*Tool `protobuf:"bytes,11,rep,name=tools,proto3" json:"tools,omitempty"`
@@ -214,8 +214,12 @@ type GenerateRequest struct {
 	ContinuousUsage *bool `protobuf:"varint,80,opt,name=continuous_usage,json=continuousUsage,proto3,oneof" json:"continuous_usage,omitempty"`
 	// StreamGenerate: tokens per event, at least 1; the upstream's own setting is the least. Generate: no effect.
 	StreamInterval *int32 `protobuf:"varint,81,opt,name=stream_interval,json=streamInterval,proto3,oneof" json:"stream_interval,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// Several chats, 1 to 1024, each answered by itself with one choice. INVALID_ARGUMENT for StreamGenerate, and with
+	// `tools`, `tool_choice`, `n` above 1, `use_beam_search`, `prompt_logprobs` or `return_prompt_text`. UNIMPLEMENTED on
+	// an upstream without `/v1/chat/completions/batch`. Its answers have no token ids of the prompts.
+	Conversations []*Conversation `protobuf:"bytes,90,rep,name=conversations,proto3" json:"conversations,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *GenerateRequest) Reset() {
@@ -654,7 +658,14 @@ func (x *GenerateRequest) GetStreamInterval() int32 {
 	return 0
 }
 
-// Raw input. Exactly one of `text` and `token_ids` is set; two or none are INVALID_ARGUMENT.
+func (x *GenerateRequest) GetConversations() []*Conversation {
+	if x != nil {
+		return x.Conversations
+	}
+	return nil
+}
+
+// Raw input. Exactly one of `text`, `token_ids`, `texts` and `token_inputs` is set; two or none are INVALID_ARGUMENT.
 type CompletionInput struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Text, sent to the model as it is.
@@ -662,7 +673,11 @@ type CompletionInput struct {
 	// Token ids, sent to the model as they are.
 	TokenIds []int32 `protobuf:"varint,2,rep,packed,name=token_ids,json=tokenIds,proto3" json:"token_ids,omitempty"`
 	// Text that comes after the answer. INVALID_ARGUMENT for a model that does not fill in.
-	Suffix        string `protobuf:"bytes,3,opt,name=suffix,proto3" json:"suffix,omitempty"`
+	Suffix string `protobuf:"bytes,3,opt,name=suffix,proto3" json:"suffix,omitempty"`
+	// Several prompts as text, at most 1024, none empty. Each gets `n` choices, which have `prompt_index`.
+	Texts []string `protobuf:"bytes,4,rep,name=texts,proto3" json:"texts,omitempty"`
+	// Several prompts as token ids, at most 1024.
+	TokenInputs   []*TokenIds `protobuf:"bytes,5,rep,name=token_inputs,json=tokenInputs,proto3" json:"token_inputs,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -718,7 +733,21 @@ func (x *CompletionInput) GetSuffix() string {
 	return ""
 }
 
-// Which tools to call. Nothing set: INVALID_ARGUMENT.
+func (x *CompletionInput) GetTexts() []string {
+	if x != nil {
+		return x.Texts
+	}
+	return nil
+}
+
+func (x *CompletionInput) GetTokenInputs() []*TokenIds {
+	if x != nil {
+		return x.TokenInputs
+	}
+	return nil
+}
+
+// Which tools to call. Nothing set: as if `tool_choice` were not.
 type ToolChoice struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The choice.
@@ -808,8 +837,8 @@ func (*ToolChoice_FunctionName) isToolChoice_Choice() {}
 // A form that the answer must have.
 //
 // JSON and structural tags become vLLM's `response_format`, the others its `structured_outputs`. How JSON is written
-// (whitespace, further members) is set by vLLM's `--structured-outputs-config` alone: vLLM 0.33 has fields for it in
-// `structured_outputs`, and reads none of them.
+// (whitespace, further members) is set by vLLM's `--structured-outputs-config` alone: `structured_outputs` has fields for
+// it in vLLM 0.11 to 0.33, and none of these releases reads them.
 type StructuredOutput struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The form. Nothing set: INVALID_ARGUMENT.
@@ -1229,11 +1258,12 @@ type GenerateResponse struct {
 	Usage *Usage `protobuf:"bytes,5,opt,name=usage,proto3" json:"usage,omitempty"`
 	// The upstream's version and layout. Empty where it gave none.
 	SystemFingerprint string `protobuf:"bytes,6,opt,name=system_fingerprint,json=systemFingerprint,proto3" json:"system_fingerprint,omitempty"`
-	// With `return_token_ids`.
+	// With `return_token_ids`. Of several prompts: in the choices.
 	PromptTokenIds []int32 `protobuf:"varint,7,rep,packed,name=prompt_token_ids,json=promptTokenIds,proto3" json:"prompt_token_ids,omitempty"`
 	// With `return_prompt_text`.
 	PromptText string `protobuf:"bytes,8,opt,name=prompt_text,json=promptText,proto3" json:"prompt_text,omitempty"`
-	// With `prompt_logprobs`: one entry a token of the prompt, the first without candidates.
+	// With `prompt_logprobs`, or with `echo` and `logprobs` in a chat: one entry a token of the prompt, the first without
+	// candidates. Of several prompts: in the choices.
 	PromptLogprobs []*PromptTokenLogprobs `protobuf:"bytes,9,rep,name=prompt_logprobs,json=promptLogprobs,proto3" json:"prompt_logprobs,omitempty"`
 	// A JSON object with those of `extension_keys` that the upstream gave beside the choices.
 	ExtensionsJson string `protobuf:"bytes,15,opt,name=extensions_json,json=extensionsJson,proto3" json:"extensions_json,omitempty"`
@@ -1344,7 +1374,7 @@ func (x *GenerateResponse) GetExtensionsJson() string {
 // One answer of `n`.
 type Choice struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// 0 to `n` - 1. Always set.
+	// 0 to `n` - 1; of several inputs, the choices of the first come first. Always set.
 	Index *int32 `protobuf:"varint,1,opt,name=index,proto3,oneof" json:"index,omitempty"`
 	// The answer, in the assistant's role: `content`, `reasoning` and `tool_calls`. May be sent back in `messages`.
 	Message *ChatMessage `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`
@@ -1366,6 +1396,12 @@ type Choice struct {
 	// What the model says in place of an answer that it refuses to give. Empty: it does not refuse in a field of its
 	// own, as no model on vLLM 0.33 does.
 	Refusal string `protobuf:"bytes,9,opt,name=refusal,proto3" json:"refusal,omitempty"`
+	// With `texts`, `token_inputs` and `conversations`: the input that this answers, from 0.
+	PromptIndex *int32 `protobuf:"varint,10,opt,name=prompt_index,json=promptIndex,proto3,oneof" json:"prompt_index,omitempty"`
+	// With `return_token_ids`, and `texts` or `token_inputs`: the prompt's.
+	PromptTokenIds []int32 `protobuf:"varint,11,rep,packed,name=prompt_token_ids,json=promptTokenIds,proto3" json:"prompt_token_ids,omitempty"`
+	// With `prompt_logprobs`, and `texts` or `token_inputs`: as in GenerateResponse.
+	PromptLogprobs []*PromptTokenLogprobs `protobuf:"bytes,12,rep,name=prompt_logprobs,json=promptLogprobs,proto3" json:"prompt_logprobs,omitempty"`
 	// A JSON object with those of `extension_keys` that the upstream gave in the choice.
 	ExtensionsJson string `protobuf:"bytes,15,opt,name=extensions_json,json=extensionsJson,proto3" json:"extensions_json,omitempty"`
 	unknownFields  protoimpl.UnknownFields
@@ -1474,6 +1510,27 @@ func (x *Choice) GetRefusal() string {
 		return x.Refusal
 	}
 	return ""
+}
+
+func (x *Choice) GetPromptIndex() int32 {
+	if x != nil && x.PromptIndex != nil {
+		return *x.PromptIndex
+	}
+	return 0
+}
+
+func (x *Choice) GetPromptTokenIds() []int32 {
+	if x != nil {
+		return x.PromptTokenIds
+	}
+	return nil
+}
+
+func (x *Choice) GetPromptLogprobs() []*PromptTokenLogprobs {
+	if x != nil {
+		return x.PromptLogprobs
+	}
+	return nil
 }
 
 func (x *Choice) GetExtensionsJson() string {
@@ -2011,7 +2068,7 @@ type StreamStarted struct {
 	CreateTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
 	// The call's `x-request-id`.
 	RequestId string `protobuf:"bytes,4,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
-	// With `return_token_ids`.
+	// With `return_token_ids`. Of several prompts: in `tokens` events.
 	PromptTokenIds []int32 `protobuf:"varint,5,rep,packed,name=prompt_token_ids,json=promptTokenIds,proto3" json:"prompt_token_ids,omitempty"`
 	// With `return_prompt_text`.
 	PromptText    string `protobuf:"bytes,6,opt,name=prompt_text,json=promptText,proto3" json:"prompt_text,omitempty"`
@@ -2348,9 +2405,11 @@ type TokensDelta struct {
 	// With `return_token_ids`.
 	TokenIds []int32 `protobuf:"varint,3,rep,packed,name=token_ids,json=tokenIds,proto3" json:"token_ids,omitempty"`
 	// With `continuous_usage`: tokens so far, the completion tokens those of this choice alone.
-	Usage         *Usage `protobuf:"bytes,4,opt,name=usage,proto3" json:"usage,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Usage *Usage `protobuf:"bytes,4,opt,name=usage,proto3" json:"usage,omitempty"`
+	// With `return_token_ids`, and `texts` or `token_inputs`: the prompt's, once a choice.
+	PromptTokenIds []int32 `protobuf:"varint,5,rep,packed,name=prompt_token_ids,json=promptTokenIds,proto3" json:"prompt_token_ids,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *TokensDelta) Reset() {
@@ -2411,6 +2470,13 @@ func (x *TokensDelta) GetUsage() *Usage {
 	return nil
 }
 
+func (x *TokensDelta) GetPromptTokenIds() []int32 {
+	if x != nil {
+		return x.PromptTokenIds
+	}
+	return nil
+}
+
 // A choice is whole.
 type ChoiceFinished struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2427,6 +2493,8 @@ type ChoiceFinished struct {
 	//	*ChoiceFinished_StopString
 	//	*ChoiceFinished_StopTokenId
 	StopReason isChoiceFinished_StopReason `protobuf_oneof:"stop_reason"`
+	// With `texts` and `token_inputs`: the prompt that this answers, from 0.
+	PromptIndex *int32 `protobuf:"varint,6,opt,name=prompt_index,json=promptIndex,proto3,oneof" json:"prompt_index,omitempty"`
 	// A JSON object with those of `extension_keys` that the upstream gave in the choice.
 	ExtensionsJson string `protobuf:"bytes,15,opt,name=extensions_json,json=extensionsJson,proto3" json:"extensions_json,omitempty"`
 	unknownFields  protoimpl.UnknownFields
@@ -2509,6 +2577,13 @@ func (x *ChoiceFinished) GetStopTokenId() int32 {
 	return 0
 }
 
+func (x *ChoiceFinished) GetPromptIndex() int32 {
+	if x != nil && x.PromptIndex != nil {
+		return *x.PromptIndex
+	}
+	return 0
+}
+
 func (x *ChoiceFinished) GetExtensionsJson() string {
 	if x != nil {
 		return x.ExtensionsJson
@@ -2538,7 +2613,7 @@ var File_vllm_adapter_v1_generation_proto protoreflect.FileDescriptor
 
 const file_vllm_adapter_v1_generation_proto_rawDesc = "" +
 	"\n" +
-	" vllm_adapter/v1/generation.proto\x12\x0fvllm_adapter.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1avllm_adapter/v1/chat.proto\x1a#vllm_adapter/v1/finish_reason.proto\x1a vllm_adapter/v1/truncation.proto\x1a\x1bvllm_adapter/v1/usage.proto\"\xdd\x1a\n" +
+	" vllm_adapter/v1/generation.proto\x12\x0fvllm_adapter.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1avllm_adapter/v1/chat.proto\x1a#vllm_adapter/v1/finish_reason.proto\x1a\x1fvllm_adapter/v1/token_ids.proto\x1a vllm_adapter/v1/truncation.proto\x1a\x1bvllm_adapter/v1/usage.proto\"\xa2\x1b\n" +
 	"\x0fGenerateRequest\x12\x14\n" +
 	"\x05model\x18\x01 \x01(\tR\x05model\x12\x16\n" +
 	"\x06prompt\x18\x02 \x01(\tR\x06prompt\x128\n" +
@@ -2608,7 +2683,8 @@ const file_vllm_adapter_v1_generation_proto_rawDesc = "" +
 	"session_id\x18H \x01(\tR\tsessionId\x12\x12\n" +
 	"\x04user\x18I \x01(\tR\x04user\x12.\n" +
 	"\x10continuous_usage\x18P \x01(\bH!R\x0fcontinuousUsage\x88\x01\x01\x12,\n" +
-	"\x0fstream_interval\x18Q \x01(\x05H\"R\x0estreamInterval\x88\x01\x01\x1a<\n" +
+	"\x0fstream_interval\x18Q \x01(\x05H\"R\x0estreamInterval\x88\x01\x01\x12C\n" +
+	"\rconversations\x18Z \x03(\v2\x1d.vllm_adapter.v1.ConversationR\rconversations\x1a<\n" +
 	"\x0eLogitBiasEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\x05R\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\x01R\x05value:\x028\x01B\r\n" +
@@ -2646,11 +2722,13 @@ const file_vllm_adapter_v1_generation_proto_rawDesc = "" +
 	"\x13_return_prompt_textB\v\n" +
 	"\t_priorityB\x13\n" +
 	"\x11_continuous_usageB\x12\n" +
-	"\x10_stream_interval\"Z\n" +
+	"\x10_stream_interval\"\xae\x01\n" +
 	"\x0fCompletionInput\x12\x12\n" +
 	"\x04text\x18\x01 \x01(\tR\x04text\x12\x1b\n" +
 	"\ttoken_ids\x18\x02 \x03(\x05R\btokenIds\x12\x16\n" +
-	"\x06suffix\x18\x03 \x01(\tR\x06suffix\"n\n" +
+	"\x06suffix\x18\x03 \x01(\tR\x06suffix\x12\x14\n" +
+	"\x05texts\x18\x04 \x03(\tR\x05texts\x12<\n" +
+	"\ftoken_inputs\x18\x05 \x03(\v2\x19.vllm_adapter.v1.TokenIdsR\vtokenInputs\"n\n" +
 	"\n" +
 	"ToolChoice\x12/\n" +
 	"\x04mode\x18\x01 \x01(\x0e2\x19.vllm_adapter.v1.ToolModeH\x00R\x04mode\x12%\n" +
@@ -2695,7 +2773,7 @@ const file_vllm_adapter_v1_generation_proto_rawDesc = "" +
 	"\vprompt_text\x18\b \x01(\tR\n" +
 	"promptText\x12M\n" +
 	"\x0fprompt_logprobs\x18\t \x03(\v2$.vllm_adapter.v1.PromptTokenLogprobsR\x0epromptLogprobs\x12'\n" +
-	"\x0fextensions_json\x18\x0f \x01(\tR\x0eextensionsJson\"\xc8\x03\n" +
+	"\x0fextensions_json\x18\x0f \x01(\tR\x0eextensionsJson\"\xfa\x04\n" +
 	"\x06Choice\x12\x19\n" +
 	"\x05index\x18\x01 \x01(\x05H\x01R\x05index\x88\x01\x01\x126\n" +
 	"\amessage\x18\x02 \x01(\v2\x1c.vllm_adapter.v1.ChatMessageR\amessage\x12B\n" +
@@ -2706,10 +2784,15 @@ const file_vllm_adapter_v1_generation_proto_rawDesc = "" +
 	"\rstop_token_id\x18\x06 \x01(\x05H\x00R\vstopTokenId\x129\n" +
 	"\blogprobs\x18\a \x03(\v2\x1d.vllm_adapter.v1.TokenLogprobR\blogprobs\x12\x1b\n" +
 	"\ttoken_ids\x18\b \x03(\x05R\btokenIds\x12\x18\n" +
-	"\arefusal\x18\t \x01(\tR\arefusal\x12'\n" +
+	"\arefusal\x18\t \x01(\tR\arefusal\x12&\n" +
+	"\fprompt_index\x18\n" +
+	" \x01(\x05H\x02R\vpromptIndex\x88\x01\x01\x12(\n" +
+	"\x10prompt_token_ids\x18\v \x03(\x05R\x0epromptTokenIds\x12M\n" +
+	"\x0fprompt_logprobs\x18\f \x03(\v2$.vllm_adapter.v1.PromptTokenLogprobsR\x0epromptLogprobs\x12'\n" +
 	"\x0fextensions_json\x18\x0f \x01(\tR\x0eextensionsJsonB\r\n" +
 	"\vstop_reasonB\b\n" +
-	"\x06_index\"\x8f\x02\n" +
+	"\x06_indexB\x0f\n" +
+	"\r_prompt_index\"\x8f\x02\n" +
 	"\fTokenLogprob\x12\x14\n" +
 	"\x05token\x18\x01 \x01(\tR\x05token\x12\x1d\n" +
 	"\alogprob\x18\x02 \x01(\x02H\x00R\alogprob\x88\x01\x01\x12\x1b\n" +
@@ -2781,21 +2864,24 @@ const file_vllm_adapter_v1_generation_proto_rawDesc = "" +
 	"tool_index\x18\x02 \x01(\x05R\ttoolIndex\x12\x0e\n" +
 	"\x02id\x18\x03 \x01(\tR\x02id\x12\x12\n" +
 	"\x04name\x18\x04 \x01(\tR\x04name\x12\x1c\n" +
-	"\targuments\x18\x05 \x01(\tR\targuments\"\xb6\x01\n" +
+	"\targuments\x18\x05 \x01(\tR\targuments\"\xe0\x01\n" +
 	"\vTokensDelta\x12!\n" +
 	"\fchoice_index\x18\x01 \x01(\x05R\vchoiceIndex\x129\n" +
 	"\blogprobs\x18\x02 \x03(\v2\x1d.vllm_adapter.v1.TokenLogprobR\blogprobs\x12\x1b\n" +
 	"\ttoken_ids\x18\x03 \x03(\x05R\btokenIds\x12,\n" +
-	"\x05usage\x18\x04 \x01(\v2\x16.vllm_adapter.v1.UsageR\x05usage\"\xa4\x02\n" +
+	"\x05usage\x18\x04 \x01(\v2\x16.vllm_adapter.v1.UsageR\x05usage\x12(\n" +
+	"\x10prompt_token_ids\x18\x05 \x03(\x05R\x0epromptTokenIds\"\xdd\x02\n" +
 	"\x0eChoiceFinished\x12!\n" +
 	"\fchoice_index\x18\x01 \x01(\x05R\vchoiceIndex\x12B\n" +
 	"\rfinish_reason\x18\x02 \x01(\x0e2\x1d.vllm_adapter.v1.FinishReasonR\ffinishReason\x12*\n" +
 	"\x11finish_reason_raw\x18\x03 \x01(\tR\x0ffinishReasonRaw\x12!\n" +
 	"\vstop_string\x18\x04 \x01(\tH\x00R\n" +
 	"stopString\x12$\n" +
-	"\rstop_token_id\x18\x05 \x01(\x05H\x00R\vstopTokenId\x12'\n" +
+	"\rstop_token_id\x18\x05 \x01(\x05H\x00R\vstopTokenId\x12&\n" +
+	"\fprompt_index\x18\x06 \x01(\x05H\x01R\vpromptIndex\x88\x01\x01\x12'\n" +
 	"\x0fextensions_json\x18\x0f \x01(\tR\x0eextensionsJsonB\r\n" +
-	"\vstop_reason*e\n" +
+	"\vstop_reasonB\x0f\n" +
+	"\r_prompt_index*e\n" +
 	"\bToolMode\x12\x19\n" +
 	"\x15TOOL_MODE_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eTOOL_MODE_NONE\x10\x01\x12\x12\n" +
@@ -2849,9 +2935,11 @@ var file_vllm_adapter_v1_generation_proto_goTypes = []any{
 	(*ChatMessage)(nil),            // 25: vllm_adapter.v1.ChatMessage
 	(*Tool)(nil),                   // 26: vllm_adapter.v1.Tool
 	(TruncationSide)(0),            // 27: vllm_adapter.v1.TruncationSide
-	(*timestamppb.Timestamp)(nil),  // 28: google.protobuf.Timestamp
-	(*Usage)(nil),                  // 29: vllm_adapter.v1.Usage
-	(FinishReason)(0),              // 30: vllm_adapter.v1.FinishReason
+	(*Conversation)(nil),           // 28: vllm_adapter.v1.Conversation
+	(*TokenIds)(nil),               // 29: vllm_adapter.v1.TokenIds
+	(*timestamppb.Timestamp)(nil),  // 30: google.protobuf.Timestamp
+	(*Usage)(nil),                  // 31: vllm_adapter.v1.Usage
+	(FinishReason)(0),              // 32: vllm_adapter.v1.FinishReason
 }
 var file_vllm_adapter_v1_generation_proto_depIdxs = []int32{
 	25, // 0: vllm_adapter.v1.GenerateRequest.messages:type_name -> vllm_adapter.v1.ChatMessage
@@ -2863,40 +2951,43 @@ var file_vllm_adapter_v1_generation_proto_depIdxs = []int32{
 	9,  // 6: vllm_adapter.v1.GenerateRequest.repetition_detection:type_name -> vllm_adapter.v1.RepetitionDetection
 	27, // 7: vllm_adapter.v1.GenerateRequest.truncation_side:type_name -> vllm_adapter.v1.TruncationSide
 	7,  // 8: vllm_adapter.v1.GenerateRequest.documents:type_name -> vllm_adapter.v1.TemplateDocument
-	0,  // 9: vllm_adapter.v1.ToolChoice.mode:type_name -> vllm_adapter.v1.ToolMode
-	5,  // 10: vllm_adapter.v1.StructuredOutput.json_object:type_name -> vllm_adapter.v1.AnyJsonObject
-	6,  // 11: vllm_adapter.v1.StructuredOutput.choice:type_name -> vllm_adapter.v1.TextChoices
-	8,  // 12: vllm_adapter.v1.TemplateDocument.fields:type_name -> vllm_adapter.v1.TemplateField
-	28, // 13: vllm_adapter.v1.GenerateResponse.create_time:type_name -> google.protobuf.Timestamp
-	11, // 14: vllm_adapter.v1.GenerateResponse.choices:type_name -> vllm_adapter.v1.Choice
-	29, // 15: vllm_adapter.v1.GenerateResponse.usage:type_name -> vllm_adapter.v1.Usage
-	14, // 16: vllm_adapter.v1.GenerateResponse.prompt_logprobs:type_name -> vllm_adapter.v1.PromptTokenLogprobs
-	25, // 17: vllm_adapter.v1.Choice.message:type_name -> vllm_adapter.v1.ChatMessage
-	30, // 18: vllm_adapter.v1.Choice.finish_reason:type_name -> vllm_adapter.v1.FinishReason
-	12, // 19: vllm_adapter.v1.Choice.logprobs:type_name -> vllm_adapter.v1.TokenLogprob
-	13, // 20: vllm_adapter.v1.TokenLogprob.top_logprobs:type_name -> vllm_adapter.v1.TopLogprob
-	15, // 21: vllm_adapter.v1.PromptTokenLogprobs.candidates:type_name -> vllm_adapter.v1.PromptLogprob
-	17, // 22: vllm_adapter.v1.StreamGenerateResponse.started:type_name -> vllm_adapter.v1.StreamStarted
-	18, // 23: vllm_adapter.v1.StreamGenerateResponse.content:type_name -> vllm_adapter.v1.ContentDelta
-	19, // 24: vllm_adapter.v1.StreamGenerateResponse.reasoning:type_name -> vllm_adapter.v1.ReasoningDelta
-	21, // 25: vllm_adapter.v1.StreamGenerateResponse.tool_call:type_name -> vllm_adapter.v1.ToolCallDelta
-	22, // 26: vllm_adapter.v1.StreamGenerateResponse.tokens:type_name -> vllm_adapter.v1.TokensDelta
-	23, // 27: vllm_adapter.v1.StreamGenerateResponse.finished:type_name -> vllm_adapter.v1.ChoiceFinished
-	29, // 28: vllm_adapter.v1.StreamGenerateResponse.usage:type_name -> vllm_adapter.v1.Usage
-	20, // 29: vllm_adapter.v1.StreamGenerateResponse.refusal:type_name -> vllm_adapter.v1.RefusalDelta
-	28, // 30: vllm_adapter.v1.StreamStarted.create_time:type_name -> google.protobuf.Timestamp
-	12, // 31: vllm_adapter.v1.TokensDelta.logprobs:type_name -> vllm_adapter.v1.TokenLogprob
-	29, // 32: vllm_adapter.v1.TokensDelta.usage:type_name -> vllm_adapter.v1.Usage
-	30, // 33: vllm_adapter.v1.ChoiceFinished.finish_reason:type_name -> vllm_adapter.v1.FinishReason
-	1,  // 34: vllm_adapter.v1.GenerationService.Generate:input_type -> vllm_adapter.v1.GenerateRequest
-	1,  // 35: vllm_adapter.v1.GenerationService.StreamGenerate:input_type -> vllm_adapter.v1.GenerateRequest
-	10, // 36: vllm_adapter.v1.GenerationService.Generate:output_type -> vllm_adapter.v1.GenerateResponse
-	16, // 37: vllm_adapter.v1.GenerationService.StreamGenerate:output_type -> vllm_adapter.v1.StreamGenerateResponse
-	36, // [36:38] is the sub-list for method output_type
-	34, // [34:36] is the sub-list for method input_type
-	34, // [34:34] is the sub-list for extension type_name
-	34, // [34:34] is the sub-list for extension extendee
-	0,  // [0:34] is the sub-list for field type_name
+	28, // 9: vllm_adapter.v1.GenerateRequest.conversations:type_name -> vllm_adapter.v1.Conversation
+	29, // 10: vllm_adapter.v1.CompletionInput.token_inputs:type_name -> vllm_adapter.v1.TokenIds
+	0,  // 11: vllm_adapter.v1.ToolChoice.mode:type_name -> vllm_adapter.v1.ToolMode
+	5,  // 12: vllm_adapter.v1.StructuredOutput.json_object:type_name -> vllm_adapter.v1.AnyJsonObject
+	6,  // 13: vllm_adapter.v1.StructuredOutput.choice:type_name -> vllm_adapter.v1.TextChoices
+	8,  // 14: vllm_adapter.v1.TemplateDocument.fields:type_name -> vllm_adapter.v1.TemplateField
+	30, // 15: vllm_adapter.v1.GenerateResponse.create_time:type_name -> google.protobuf.Timestamp
+	11, // 16: vllm_adapter.v1.GenerateResponse.choices:type_name -> vllm_adapter.v1.Choice
+	31, // 17: vllm_adapter.v1.GenerateResponse.usage:type_name -> vllm_adapter.v1.Usage
+	14, // 18: vllm_adapter.v1.GenerateResponse.prompt_logprobs:type_name -> vllm_adapter.v1.PromptTokenLogprobs
+	25, // 19: vllm_adapter.v1.Choice.message:type_name -> vllm_adapter.v1.ChatMessage
+	32, // 20: vllm_adapter.v1.Choice.finish_reason:type_name -> vllm_adapter.v1.FinishReason
+	12, // 21: vllm_adapter.v1.Choice.logprobs:type_name -> vllm_adapter.v1.TokenLogprob
+	14, // 22: vllm_adapter.v1.Choice.prompt_logprobs:type_name -> vllm_adapter.v1.PromptTokenLogprobs
+	13, // 23: vllm_adapter.v1.TokenLogprob.top_logprobs:type_name -> vllm_adapter.v1.TopLogprob
+	15, // 24: vllm_adapter.v1.PromptTokenLogprobs.candidates:type_name -> vllm_adapter.v1.PromptLogprob
+	17, // 25: vllm_adapter.v1.StreamGenerateResponse.started:type_name -> vllm_adapter.v1.StreamStarted
+	18, // 26: vllm_adapter.v1.StreamGenerateResponse.content:type_name -> vllm_adapter.v1.ContentDelta
+	19, // 27: vllm_adapter.v1.StreamGenerateResponse.reasoning:type_name -> vllm_adapter.v1.ReasoningDelta
+	21, // 28: vllm_adapter.v1.StreamGenerateResponse.tool_call:type_name -> vllm_adapter.v1.ToolCallDelta
+	22, // 29: vllm_adapter.v1.StreamGenerateResponse.tokens:type_name -> vllm_adapter.v1.TokensDelta
+	23, // 30: vllm_adapter.v1.StreamGenerateResponse.finished:type_name -> vllm_adapter.v1.ChoiceFinished
+	31, // 31: vllm_adapter.v1.StreamGenerateResponse.usage:type_name -> vllm_adapter.v1.Usage
+	20, // 32: vllm_adapter.v1.StreamGenerateResponse.refusal:type_name -> vllm_adapter.v1.RefusalDelta
+	30, // 33: vllm_adapter.v1.StreamStarted.create_time:type_name -> google.protobuf.Timestamp
+	12, // 34: vllm_adapter.v1.TokensDelta.logprobs:type_name -> vllm_adapter.v1.TokenLogprob
+	31, // 35: vllm_adapter.v1.TokensDelta.usage:type_name -> vllm_adapter.v1.Usage
+	32, // 36: vllm_adapter.v1.ChoiceFinished.finish_reason:type_name -> vllm_adapter.v1.FinishReason
+	1,  // 37: vllm_adapter.v1.GenerationService.Generate:input_type -> vllm_adapter.v1.GenerateRequest
+	1,  // 38: vllm_adapter.v1.GenerationService.StreamGenerate:input_type -> vllm_adapter.v1.GenerateRequest
+	10, // 39: vllm_adapter.v1.GenerationService.Generate:output_type -> vllm_adapter.v1.GenerateResponse
+	16, // 40: vllm_adapter.v1.GenerationService.StreamGenerate:output_type -> vllm_adapter.v1.StreamGenerateResponse
+	39, // [39:41] is the sub-list for method output_type
+	37, // [37:39] is the sub-list for method input_type
+	37, // [37:37] is the sub-list for extension type_name
+	37, // [37:37] is the sub-list for extension extendee
+	0,  // [0:37] is the sub-list for field type_name
 }
 
 func init() { file_vllm_adapter_v1_generation_proto_init() }
@@ -2906,6 +2997,7 @@ func file_vllm_adapter_v1_generation_proto_init() {
 	}
 	file_vllm_adapter_v1_chat_proto_init()
 	file_vllm_adapter_v1_finish_reason_proto_init()
+	file_vllm_adapter_v1_token_ids_proto_init()
 	file_vllm_adapter_v1_truncation_proto_init()
 	file_vllm_adapter_v1_usage_proto_init()
 	file_vllm_adapter_v1_generation_proto_msgTypes[0].OneofWrappers = []any{}

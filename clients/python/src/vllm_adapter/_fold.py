@@ -56,6 +56,7 @@ class Fold:
                 choice = self._parts(event.tokens.choice_index).choice
                 choice.logprobs.extend(event.tokens.logprobs)
                 choice.token_ids.extend(event.tokens.token_ids)
+                choice.prompt_token_ids.extend(event.tokens.prompt_token_ids)
             case "finished":
                 self._finish(event.finished)
             case "usage":
@@ -84,6 +85,8 @@ class Fold:
         choice.finish_reason = finished.finish_reason
         choice.finish_reason_raw = finished.finish_reason_raw
         choice.extensions_json = finished.extensions_json
+        if finished.HasField("prompt_index"):
+            choice.prompt_index = finished.prompt_index
         if finished.HasField("stop_string"):
             choice.stop_string = finished.stop_string
         if finished.HasField("stop_token_id"):

@@ -518,11 +518,20 @@ mod folding {
 
     #[test]
     fn choices_of_several_prompts_name_theirs() {
+        let of = |prompt: i32| (Some(prompt), vec![prompt, 7]);
+        check_prompts(Some(2), &[of(0), of(0), of(1), of(1)]);
+        check_prompts(None, &vec![(None, vec![]); 4]);
+    }
+
+    /// Unary and streamed.
+    #[track_caller]
+    fn check_prompts(choices_each: Option<u32>, prompts: &[(Option<i32>, Vec<i32>)]) {
         let asked = Asked {
-            choices_each: Some(2),
+            choices_each,
             ..everything(4)
         };
-        let choice = |index: i32| json!({"index": index, "text": "a", "token_ids": [index], "prompt_token_ids": [index / 2, 7], "finish_reason": "stop"});
+        let prompt = |index: i32| choices_each.map_or(0, |_| index / 2);
+        let choice = |index: i32| json!({"index": index, "text": "a", "token_ids": [index], "prompt_token_ids": [prompt(index), 7], "finish_reason": "stop"});
         let order = [2, 0, 3, 1];
         let whole = json!({"id": "i", "choices": order.map(choice)}).to_string();
         let expected = generation::response(
@@ -534,9 +543,8 @@ mod folding {
         let seen =
             |choice: &crate::proto::Choice| (choice.prompt_index, choice.prompt_token_ids.clone());
         let seen: Vec<_> = expected.choices.iter().map(seen).collect();
-        let of = |prompt: i32| (Some(prompt), vec![prompt, 7]);
-        assert_eq!(seen, [of(0), of(0), of(1), of(1)]);
-        assert!(expected.prompt_token_ids.is_empty());
+        assert_eq!(seen, prompts);
+        assert_eq!(expected.prompt_token_ids.is_empty(), choices_each.is_some());
 
         let mut fold = Fold::new();
         let mut translator = StreamTranslator::new(asked, String::new());

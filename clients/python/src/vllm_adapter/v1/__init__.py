@@ -7,6 +7,7 @@ from .finish_reason_pb2 import *
 from .generation_pb2 import *
 from .model_pb2 import *
 from .ranking_pb2 import *
+from .token_ids_pb2 import *
 from .tokenization_pb2 import *
 from .transcription_pb2 import *
 from .truncation_pb2 import *

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1avllm_adapter/v1/chat.proto\x12\x0fvllm_adapter.v1\"\x94\x02\n\x0b\x43hatMessage\x12)\n\x04role\x18\x01 \x01(\x0e\x32\x15.vllm_adapter.v1.RoleR\x04role\x12\x18\n\x07\x63ontent\x18\x02 \x01(\tR\x07\x63ontent\x12\x32\n\x05parts\x18\x03 \x03(\x0b\x32\x1c.vllm_adapter.v1.ContentPartR\x05parts\x12\x12\n\x04name\x18\x04 \x01(\tR\x04name\x12\x38\n\ntool_calls\x18\x05 \x03(\x0b\x32\x19.vllm_adapter.v1.ToolCallR\ttoolCalls\x12 \n\x0ctool_call_id\x18\x06 \x01(\tR\ntoolCallId\x12\x1c\n\treasoning\x18\x07 \x01(\tR\treasoning\"\xe9\x01\n\x0b\x43ontentPart\x12\x14\n\x04text\x18\x01 \x01(\tH\x00R\x04text\x12.\n\x05image\x18\x02 \x01(\x0b\x32\x16.vllm_adapter.v1.MediaH\x00R\x05image\x12.\n\x05\x61udio\x18\x03 \x01(\x0b\x32\x16.vllm_adapter.v1.MediaH\x00R\x05\x61udio\x12.\n\x05video\x18\x04 \x01(\x0b\x32\x16.vllm_adapter.v1.MediaH\x00R\x05video\x12,\n\x04\x66ile\x18\x05 \x01(\x0b\x32\x16.vllm_adapter.v1.MediaH\x00R\x04\x66ileB\x06\n\x04part\"\x8f\x01\n\x05Media\x12\x12\n\x03url\x18\x01 \x01(\tH\x00R\x03url\x12\x14\n\x04\x64\x61ta\x18\x02 \x01(\x0cH\x00R\x04\x64\x61ta\x12\x1d\n\nmedia_type\x18\x03 \x01(\tR\tmediaType\x12\x16\n\x06\x64\x65tail\x18\x04 \x01(\tR\x06\x64\x65tail\x12\x1b\n\tcache_key\x18\x05 \x01(\tR\x08\x63\x61\x63heKeyB\x08\n\x06source\"L\n\x08ToolCall\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n\x04name\x18\x02 \x01(\tR\x04name\x12\x1c\n\targuments\x18\x03 \x01(\tR\targuments\"\xa2\x01\n\x04Tool\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12%\n\x0b\x64\x65scription\x18\x02 \x01(\tH\x00R\x0b\x64\x65scription\x88\x01\x01\x12\'\n\x0fparameters_json\x18\x03 \x01(\tR\x0eparametersJson\x12\x1b\n\x06strict\x18\x04 \x01(\x08H\x01R\x06strict\x88\x01\x01\x42\x0e\n\x0c_descriptionB\t\n\x07_strict*s\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bROLE_SYSTEM\x10\x01\x12\x12\n\x0eROLE_DEVELOPER\x10\x02\x12\r\n\tROLE_USER\x10\x03\x12\x12\n\x0eROLE_ASSISTANT\x10\x04\x12\r\n\tROLE_TOOL\x10\x05\x42\x95\x01\n\x1cio.github.vllmgrpcadapter.v1B\tChatProtoP\x01ZWgithub.com/vllm-grpc-adapter/vllm-grpc-adapter/clients/go/vllm_adapter/v1;vllmadapterv1\xaa\x02\x0eVllmAdapter.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1avllm_adapter/v1/chat.proto\x12\x0fvllm_adapter.v1\"H\n\x0c\x43onversation\x12\x38\n\x08messages\x18\x01 \x03(\x0b\x32\x1c.vllm_adapter.v1.ChatMessageR\x08messages\"\xf2\x02\n\x0b\x43hatMessage\x12)\n\x04role\x18\x01 \x01(\x0e\x32\x15.vllm_adapter.v1.RoleR\x04role\x12\x18\n\x07\x63ontent\x18\x02 \x01(\tR\x07\x63ontent\x12\x32\n\x05parts\x18\x03 \x03(\x0b\x32\x1c.vllm_adapter.v1.ContentPartR\x05parts\x12\x12\n\x04name\x18\x04 \x01(\tR\x04name\x12\x38\n\ntool_calls\x18\x05 \x03(\x0b\x32\x19.vllm_adapter.v1.ToolCallR\ttoolCalls\x12 \n\x0ctool_call_id\x18\x06 \x01(\tR\ntoolCallId\x12\x1c\n\treasoning\x18\x07 \x01(\tR\treasoning\x12\x1b\n\trole_name\x18\x08 \x01(\tR\x08roleName\x12+\n\x05tools\x18\t \x03(\x0b\x32\x15.vllm_adapter.v1.ToolR\x05tools\x12\x12\n\x04task\x18\n \x01(\tR\x04task\"\x8e\x03\n\x0b\x43ontentPart\x12\x14\n\x04text\x18\x01 \x01(\tH\x00R\x04text\x12.\n\x05image\x18\x02 \x01(\x0b\x32\x16.vllm_adapter.v1.MediaH\x00R\x05image\x12.\n\x05\x61udio\x18\x03 \x01(\x0b\x32\x16.vllm_adapter.v1.MediaH\x00R\x05\x61udio\x12.\n\x05video\x18\x04 \x01(\x0b\x32\x16.vllm_adapter.v1.MediaH\x00R\x05video\x12,\n\x04\x66ile\x18\x05 \x01(\x0b\x32\x16.vllm_adapter.v1.MediaH\x00R\x04\x66ile\x12\x1c\n\x08thinking\x18\x06 \x01(\tH\x00R\x08thinking\x12\x1a\n\x07refusal\x18\x07 \x01(\tH\x00R\x07refusal\x12\'\n\x0etool_reference\x18\x08 \x01(\tH\x00R\rtoolReference\x12!\n\x0b\x65mbeds_json\x18\t \x01(\tH\x00R\nembedsJson\x12\x1d\n\nextra_json\x18\x0f \x01(\tR\textraJsonB\x06\n\x04part\"\x8f\x01\n\x05Media\x12\x12\n\x03url\x18\x01 \x01(\tH\x00R\x03url\x12\x14\n\x04\x64\x61ta\x18\x02 \x01(\x0cH\x00R\x04\x64\x61ta\x12\x1d\n\nmedia_type\x18\x03 \x01(\tR\tmediaType\x12\x16\n\x06\x64\x65tail\x18\x04 \x01(\tR\x06\x64\x65tail\x12\x1b\n\tcache_key\x18\x05 \x01(\tR\x08\x63\x61\x63heKeyB\x08\n\x06source\"L\n\x08ToolCall\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n\x04name\x18\x02 \x01(\tR\x04name\x12\x1c\n\targuments\x18\x03 \x01(\tR\targuments\"\xde\x01\n\x04Tool\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12%\n\x0b\x64\x65scription\x18\x02 \x01(\tH\x00R\x0b\x64\x65scription\x88\x01\x01\x12\'\n\x0fparameters_json\x18\x03 \x01(\tR\x0eparametersJson\x12\x1b\n\x06strict\x18\x04 \x01(\x08H\x01R\x06strict\x88\x01\x01\x12(\n\rdefer_loading\x18\x05 \x01(\x08H\x02R\x0c\x64\x65\x66\x65rLoading\x88\x01\x01\x42\x0e\n\x0c_descriptionB\t\n\x07_strictB\x10\n\x0e_defer_loading*s\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bROLE_SYSTEM\x10\x01\x12\x12\n\x0eROLE_DEVELOPER\x10\x02\x12\r\n\tROLE_USER\x10\x03\x12\x12\n\x0eROLE_ASSISTANT\x10\x04\x12\r\n\tROLE_TOOL\x10\x05\x42\x95\x01\n\x1cio.github.vllmgrpcadapter.v1B\tChatProtoP\x01ZWgithub.com/vllm-grpc-adapter/vllm-grpc-adapter/clients/go/vllm_adapter/v1;vllmadapterv1\xaa\x02\x0eVllmAdapter.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,16 +32,18 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'vllm_adapter.v1.chat_pb2', 
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\034io.github.vllmgrpcadapter.v1B\tChatProtoP\001ZWgithub.com/vllm-grpc-adapter/vllm-grpc-adapter/clients/go/vllm_adapter/v1;vllmadapterv1\252\002\016VllmAdapter.V1'
-  _globals['_ROLE']._serialized_start=951
-  _globals['_ROLE']._serialized_end=1066
-  _globals['_CHATMESSAGE']._serialized_start=48
-  _globals['_CHATMESSAGE']._serialized_end=324
-  _globals['_CONTENTPART']._serialized_start=327
-  _globals['_CONTENTPART']._serialized_end=560
-  _globals['_MEDIA']._serialized_start=563
-  _globals['_MEDIA']._serialized_end=706
-  _globals['_TOOLCALL']._serialized_start=708
-  _globals['_TOOLCALL']._serialized_end=784
-  _globals['_TOOL']._serialized_start=787
-  _globals['_TOOL']._serialized_end=949
+  _globals['_ROLE']._serialized_start=1344
+  _globals['_ROLE']._serialized_end=1459
+  _globals['_CONVERSATION']._serialized_start=47
+  _globals['_CONVERSATION']._serialized_end=119
+  _globals['_CHATMESSAGE']._serialized_start=122
+  _globals['_CHATMESSAGE']._serialized_end=492
+  _globals['_CONTENTPART']._serialized_start=495
+  _globals['_CONTENTPART']._serialized_end=893
+  _globals['_MEDIA']._serialized_start=896
+  _globals['_MEDIA']._serialized_end=1039
+  _globals['_TOOLCALL']._serialized_start=1041
+  _globals['_TOOLCALL']._serialized_end=1117
+  _globals['_TOOL']._serialized_start=1120
+  _globals['_TOOL']._serialized_end=1342
 # @@protoc_insertion_point(module_scope)

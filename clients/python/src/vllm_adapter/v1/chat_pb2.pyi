@@ -56,6 +56,30 @@ ROLE_TOOL: Role.ValueType  # 5
 Global___Role: _TypeAlias = Role  # noqa: Y015
 
 @_typing.final
+class Conversation(_message.Message):
+    """A chat, as one of several inputs."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MESSAGES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def messages(self) -> _containers.RepeatedCompositeFieldContainer[Global___ChatMessage]:
+        """Oldest turn first; at least one."""
+
+    def __init__(
+        self,
+        *,
+        messages: _abc.Iterable[Global___ChatMessage] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["messages", b"messages"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Conversation: _TypeAlias = Conversation  # noqa: Y015
+
+@_typing.final
 class ChatMessage(_message.Message):
     """One turn of a chat. At most one of `content` and `parts` is set; both are INVALID_ARGUMENT."""
 
@@ -68,8 +92,11 @@ class ChatMessage(_message.Message):
     TOOL_CALLS_FIELD_NUMBER: _builtins.int
     TOOL_CALL_ID_FIELD_NUMBER: _builtins.int
     REASONING_FIELD_NUMBER: _builtins.int
+    ROLE_NAME_FIELD_NUMBER: _builtins.int
+    TOOLS_FIELD_NUMBER: _builtins.int
+    TASK_FIELD_NUMBER: _builtins.int
     role: Global___Role.ValueType
-    """Whose turn it is. Unspecified: INVALID_ARGUMENT."""
+    """Whose turn it is. Unspecified, and no `role_name`: INVALID_ARGUMENT."""
     content: _builtins.str
     """Text."""
     name: _builtins.str
@@ -78,6 +105,12 @@ class ChatMessage(_message.Message):
     """The call that this is the result of. INVALID_ARGUMENT in another turn than a tool's."""
     reasoning: _builtins.str
     """What the assistant thought before the answer. INVALID_ARGUMENT in another role."""
+    role_name: _builtins.str
+    """Another role, by the name by which the chat template knows it, as `critic`. INVALID_ARGUMENT beside `role`, and for
+    a name that `role` has a value for.
+    """
+    task: _builtins.str
+    """What the turn is for, in a word of the model, as of DeepSeek V4."""
     @_builtins.property
     def parts(self) -> _containers.RepeatedCompositeFieldContainer[Global___ContentPart]:
         """Text and media, in order, at most 4096."""
@@ -85,6 +118,12 @@ class ChatMessage(_message.Message):
     @_builtins.property
     def tool_calls(self) -> _containers.RepeatedCompositeFieldContainer[Global___ToolCall]:
         """Calls that the assistant made, at most 4096. INVALID_ARGUMENT in another role."""
+
+    @_builtins.property
+    def tools(self) -> _containers.RepeatedCompositeFieldContainer[Global___Tool]:
+        """Functions that this turn brings, at most 512, for chat templates that read them there. INVALID_ARGUMENT in another
+        turn than a developer's.
+        """
 
     def __init__(
         self,
@@ -96,10 +135,13 @@ class ChatMessage(_message.Message):
         tool_calls: _abc.Iterable[Global___ToolCall] | None = ...,
         tool_call_id: _builtins.str = ...,
         reasoning: _builtins.str = ...,
+        role_name: _builtins.str = ...,
+        tools: _abc.Iterable[Global___Tool] | None = ...,
+        task: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "name", b"name", "parts", b"parts", "reasoning", b"reasoning", "role", b"role", "tool_call_id", b"tool_call_id", "tool_calls", b"tool_calls"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "name", b"name", "parts", b"parts", "reasoning", b"reasoning", "role", b"role", "role_name", b"role_name", "task", b"task", "tool_call_id", b"tool_call_id", "tool_calls", b"tool_calls", "tools", b"tools"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -116,8 +158,31 @@ class ContentPart(_message.Message):
     AUDIO_FIELD_NUMBER: _builtins.int
     VIDEO_FIELD_NUMBER: _builtins.int
     FILE_FIELD_NUMBER: _builtins.int
+    THINKING_FIELD_NUMBER: _builtins.int
+    REFUSAL_FIELD_NUMBER: _builtins.int
+    TOOL_REFERENCE_FIELD_NUMBER: _builtins.int
+    EMBEDS_JSON_FIELD_NUMBER: _builtins.int
+    EXTRA_JSON_FIELD_NUMBER: _builtins.int
     text: _builtins.str
     """Text."""
+    thinking: _builtins.str
+    """What the assistant thought. vLLM 0.33 gives it to the chat template as text."""
+    refusal: _builtins.str
+    """What the assistant said in place of an answer. vLLM 0.33 gives it to the chat template as text."""
+    tool_reference: _builtins.str
+    """The name of a tool with `defer_loading`, which chat templates that know of these put in here."""
+    embeds_json: _builtins.str
+    """Media or a prompt as a serialized tensor: JSON text of vLLM's part, as
+    `{"type":"image_embeds","image_embeds":"…"}`, of type `image_embeds`, `audio_embeds`, `video_embeds` or
+    `prompt_embeds` (its payload is `data`), with `uuid` where wanted and nothing else. INVALID_ARGUMENT unless the
+    operator allows the type as a key of `extra_body_json`: vLLM has a switch of its own for them, and warns that a
+    tensor of another shape can end the engine.
+    """
+    extra_json: _builtins.str
+    """A JSON object of further members of the part, which a chat template may read, as
+    `{"cache_control":{"type":"ephemeral"}}`. INVALID_ARGUMENT beside `embeds_json`, and with a member by which vLLM
+    tells what the part is or where its content lies.
+    """
     @_builtins.property
     def image(self) -> Global___Media:
         """A picture."""
@@ -144,12 +209,17 @@ class ContentPart(_message.Message):
         audio: Global___Media | None = ...,
         video: Global___Media | None = ...,
         file: Global___Media | None = ...,
+        thinking: _builtins.str = ...,
+        refusal: _builtins.str = ...,
+        tool_reference: _builtins.str = ...,
+        embeds_json: _builtins.str = ...,
+        extra_json: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["audio", b"audio", "file", b"file", "image", b"image", "part", b"part", "text", b"text", "video", b"video"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["audio", b"audio", "embeds_json", b"embeds_json", "file", b"file", "image", b"image", "part", b"part", "refusal", b"refusal", "text", b"text", "thinking", b"thinking", "tool_reference", b"tool_reference", "video", b"video"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["audio", b"audio", "file", b"file", "image", b"image", "part", b"part", "text", b"text", "video", b"video"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audio", b"audio", "embeds_json", b"embeds_json", "extra_json", b"extra_json", "file", b"file", "image", b"image", "part", b"part", "refusal", b"refusal", "text", b"text", "thinking", b"thinking", "tool_reference", b"tool_reference", "video", b"video"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_part: _TypeAlias = _typing.Literal["text", "image", "audio", "video", "file"]  # noqa: Y015
+    _WhichOneofReturnType_part: _TypeAlias = _typing.Literal["text", "image", "audio", "video", "file", "thinking", "refusal", "tool_reference", "embeds_json"]  # noqa: Y015
     _WhichOneofArgType_part: _TypeAlias = _typing.Literal["part", b"part"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_part) -> _WhichOneofReturnType_part | None: ...
 
@@ -243,6 +313,7 @@ class Tool(_message.Message):
     DESCRIPTION_FIELD_NUMBER: _builtins.int
     PARAMETERS_JSON_FIELD_NUMBER: _builtins.int
     STRICT_FIELD_NUMBER: _builtins.int
+    DEFER_LOADING_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Not empty, and unique in the request. 1 to 64 letters, digits, `_` and `-` suit every model."""
     description: _builtins.str
@@ -251,6 +322,8 @@ class Tool(_message.Message):
     """JSON Schema of the arguments, an object. Its key order is kept. Empty: no arguments."""
     strict: _builtins.bool
     """Holds the arguments to the schema, where the upstream can."""
+    defer_loading: _builtins.bool
+    """Leaves the definition out of the prompt until a `tool_reference` asks for it, where the chat template can."""
     def __init__(
         self,
         *,
@@ -258,15 +331,20 @@ class Tool(_message.Message):
         description: _builtins.str | None = ...,
         parameters_json: _builtins.str = ...,
         strict: _builtins.bool | None = ...,
+        defer_loading: _builtins.bool | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_description", b"_description", "_strict", b"_strict", "description", b"description", "strict", b"strict"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_defer_loading", b"_defer_loading", "_description", b"_description", "_strict", b"_strict", "defer_loading", b"defer_loading", "description", b"description", "strict", b"strict"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_description", b"_description", "_strict", b"_strict", "description", b"description", "name", b"name", "parameters_json", b"parameters_json", "strict", b"strict"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_defer_loading", b"_defer_loading", "_description", b"_description", "_strict", b"_strict", "defer_loading", b"defer_loading", "description", b"description", "name", b"name", "parameters_json", b"parameters_json", "strict", b"strict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__defer_loading: _TypeAlias = _typing.Literal["defer_loading"]  # noqa: Y015
+    _WhichOneofArgType__defer_loading: _TypeAlias = _typing.Literal["_defer_loading", b"_defer_loading"]  # noqa: Y015
     _WhichOneofReturnType__description: _TypeAlias = _typing.Literal["description"]  # noqa: Y015
     _WhichOneofArgType__description: _TypeAlias = _typing.Literal["_description", b"_description"]  # noqa: Y015
     _WhichOneofReturnType__strict: _TypeAlias = _typing.Literal["strict"]  # noqa: Y015
     _WhichOneofArgType__strict: _TypeAlias = _typing.Literal["_strict", b"_strict"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__defer_loading) -> _WhichOneofReturnType__defer_loading | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__description) -> _WhichOneofReturnType__description | None: ...
     @_typing.overload

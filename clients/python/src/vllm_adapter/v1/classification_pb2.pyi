@@ -8,7 +8,8 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
-from vllm_adapter.v1 import embedding_pb2 as _embedding_pb2
+from vllm_adapter.v1 import chat_pb2 as _chat_pb2
+from vllm_adapter.v1 import token_ids_pb2 as _token_ids_pb2
 from vllm_adapter.v1 import truncation_pb2 as _truncation_pb2
 from vllm_adapter.v1 import usage_pb2 as _usage_pb2
 import builtins as _builtins
@@ -76,11 +77,11 @@ class ClassifyRequest(_message.Message):
         """As in EmbedRequest."""
 
     @_builtins.property
-    def token_inputs(self) -> _containers.RepeatedCompositeFieldContainer[_embedding_pb2.TokenIds]:
+    def token_inputs(self) -> _containers.RepeatedCompositeFieldContainer[_token_ids_pb2.TokenIds]:
         """As in EmbedRequest."""
 
     @_builtins.property
-    def conversations(self) -> _containers.RepeatedCompositeFieldContainer[_embedding_pb2.Conversation]:
+    def conversations(self) -> _containers.RepeatedCompositeFieldContainer[_chat_pb2.Conversation]:
         """As in EmbedRequest, but at most one: vLLM 0.33 takes no more. INVALID_ARGUMENT for several."""
 
     def __init__(
@@ -88,8 +89,8 @@ class ClassifyRequest(_message.Message):
         *,
         model: _builtins.str = ...,
         texts: _abc.Iterable[_builtins.str] | None = ...,
-        token_inputs: _abc.Iterable[_embedding_pb2.TokenIds] | None = ...,
-        conversations: _abc.Iterable[_embedding_pb2.Conversation] | None = ...,
+        token_inputs: _abc.Iterable[_token_ids_pb2.TokenIds] | None = ...,
+        conversations: _abc.Iterable[_chat_pb2.Conversation] | None = ...,
         use_activation: _builtins.bool | None = ...,
         truncate_prompt_tokens: _builtins.int | None = ...,
         truncation_side: _truncation_pb2.TruncationSide.ValueType = ...,

@@ -9,6 +9,7 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from vllm_adapter.v1 import chat_pb2 as _chat_pb2
+from vllm_adapter.v1 import token_ids_pb2 as _token_ids_pb2
 from vllm_adapter.v1 import truncation_pb2 as _truncation_pb2
 from vllm_adapter.v1 import usage_pb2 as _usage_pb2
 import builtins as _builtins
@@ -77,11 +78,11 @@ class EmbedRequest(_message.Message):
         """Texts."""
 
     @_builtins.property
-    def token_inputs(self) -> _containers.RepeatedCompositeFieldContainer[Global___TokenIds]:
+    def token_inputs(self) -> _containers.RepeatedCompositeFieldContainer[_token_ids_pb2.TokenIds]:
         """Texts as token ids."""
 
     @_builtins.property
-    def conversations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Conversation]:
+    def conversations(self) -> _containers.RepeatedCompositeFieldContainer[_chat_pb2.Conversation]:
         """Chats, with media where the model takes them. One embedding a chat. FAILED_PRECONDITION for more than one where the
         upstream is older than vLLM 0.32.
         """
@@ -91,8 +92,8 @@ class EmbedRequest(_message.Message):
         *,
         model: _builtins.str = ...,
         texts: _abc.Iterable[_builtins.str] | None = ...,
-        token_inputs: _abc.Iterable[Global___TokenIds] | None = ...,
-        conversations: _abc.Iterable[Global___Conversation] | None = ...,
+        token_inputs: _abc.Iterable[_token_ids_pb2.TokenIds] | None = ...,
+        conversations: _abc.Iterable[_chat_pb2.Conversation] | None = ...,
         dimensions: _builtins.int | None = ...,
         use_activation: _builtins.bool | None = ...,
         truncate_prompt_tokens: _builtins.int | None = ...,
@@ -140,54 +141,6 @@ class EmbedRequest(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__use_activation) -> _WhichOneofReturnType__use_activation | None: ...
 
 Global___EmbedRequest: _TypeAlias = EmbedRequest  # noqa: Y015
-
-@_typing.final
-class TokenIds(_message.Message):
-    """Token ids of one text."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    IDS_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """The ids, at least one."""
-
-    def __init__(
-        self,
-        *,
-        ids: _abc.Iterable[_builtins.int] | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ids", b"ids"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___TokenIds: _TypeAlias = TokenIds  # noqa: Y015
-
-@_typing.final
-class Conversation(_message.Message):
-    """A chat, as one input."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    MESSAGES_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def messages(self) -> _containers.RepeatedCompositeFieldContainer[_chat_pb2.ChatMessage]:
-        """Oldest turn first; at least one."""
-
-    def __init__(
-        self,
-        *,
-        messages: _abc.Iterable[_chat_pb2.ChatMessage] | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["messages", b"messages"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___Conversation: _TypeAlias = Conversation  # noqa: Y015
 
 @_typing.final
 class EmbedResponse(_message.Message):
@@ -324,11 +277,11 @@ class PoolRequest(_message.Message):
         """As in EmbedRequest."""
 
     @_builtins.property
-    def token_inputs(self) -> _containers.RepeatedCompositeFieldContainer[Global___TokenIds]:
+    def token_inputs(self) -> _containers.RepeatedCompositeFieldContainer[_token_ids_pb2.TokenIds]:
         """As in EmbedRequest."""
 
     @_builtins.property
-    def conversations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Conversation]:
+    def conversations(self) -> _containers.RepeatedCompositeFieldContainer[_chat_pb2.Conversation]:
         """As in EmbedRequest, but at most one: vLLM 0.33 takes no more. INVALID_ARGUMENT for several."""
 
     def __init__(
@@ -336,8 +289,8 @@ class PoolRequest(_message.Message):
         *,
         model: _builtins.str = ...,
         texts: _abc.Iterable[_builtins.str] | None = ...,
-        token_inputs: _abc.Iterable[Global___TokenIds] | None = ...,
-        conversations: _abc.Iterable[Global___Conversation] | None = ...,
+        token_inputs: _abc.Iterable[_token_ids_pb2.TokenIds] | None = ...,
+        conversations: _abc.Iterable[_chat_pb2.Conversation] | None = ...,
         use_activation: _builtins.bool | None = ...,
         truncate_prompt_tokens: _builtins.int | None = ...,
         truncation_side: _truncation_pb2.TruncationSide.ValueType = ...,

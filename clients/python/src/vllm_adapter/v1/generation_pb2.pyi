@@ -11,6 +11,7 @@ from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from vllm_adapter.v1 import chat_pb2 as _chat_pb2
 from vllm_adapter.v1 import finish_reason_pb2 as _finish_reason_pb2
+from vllm_adapter.v1 import token_ids_pb2 as _token_ids_pb2
 from vllm_adapter.v1 import truncation_pb2 as _truncation_pb2
 from vllm_adapter.v1 import usage_pb2 as _usage_pb2
 import builtins as _builtins
@@ -56,8 +57,8 @@ Global___ToolMode: _TypeAlias = ToolMode  # noqa: Y015
 class GenerateRequest(_message.Message):
     """What to generate from, and how.
 
-    Exactly one of `prompt`, `messages` and `completion` is set; two or none are INVALID_ARGUMENT. A field marked "chat
-    only" is INVALID_ARGUMENT beside `completion`.
+    Exactly one of `prompt`, `messages`, `completion` and `conversations` is set; two or none are INVALID_ARGUMENT. A field
+    marked "chat only" is INVALID_ARGUMENT beside `completion`.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -140,6 +141,7 @@ class GenerateRequest(_message.Message):
     USER_FIELD_NUMBER: _builtins.int
     CONTINUOUS_USAGE_FIELD_NUMBER: _builtins.int
     STREAM_INTERVAL_FIELD_NUMBER: _builtins.int
+    CONVERSATIONS_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Model or LoRA adapter. Empty: the default model of the adapter's configuration, and where it has none the
     upstream's own. Unknown: NOT_FOUND.
@@ -157,7 +159,7 @@ class GenerateRequest(_message.Message):
     seed: _builtins.int
     """Makes sampling repeatable on the same upstream. -1 counts as not set."""
     n: _builtins.int
-    """Number of choices, 1 to 16384; 1 at temperature 0."""
+    """Number of choices for each input, 1 to 16384 together; 1 at temperature 0."""
     chat_template_kwargs_json: _builtins.str
     """A JSON object of variables for the chat template, as `{"enable_thinking":false}`. The members `chat_template` and
     `tokenize` are INVALID_ARGUMENT. Chat only.
@@ -310,6 +312,13 @@ class GenerateRequest(_message.Message):
         operator does not allow is INVALID_ARGUMENT.
         """
 
+    @_builtins.property
+    def conversations(self) -> _containers.RepeatedCompositeFieldContainer[_chat_pb2.Conversation]:
+        """Several chats, 1 to 1024, each answered by itself with one choice. INVALID_ARGUMENT for StreamGenerate, and with
+        `tools`, `tool_choice`, `n` above 1, `use_beam_search`, `prompt_logprobs` or `return_prompt_text`. UNIMPLEMENTED on
+        an upstream without `/v1/chat/completions/batch`. Its answers have no token ids of the prompts.
+        """
+
     def __init__(
         self,
         *,
@@ -371,10 +380,11 @@ class GenerateRequest(_message.Message):
         user: _builtins.str = ...,
         continuous_usage: _builtins.bool | None = ...,
         stream_interval: _builtins.int | None = ...,
+        conversations: _abc.Iterable[_chat_pb2.Conversation] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_add_generation_prompt", b"_add_generation_prompt", "_add_special_tokens", b"_add_special_tokens", "_continue_final_message", b"_continue_final_message", "_continuous_usage", b"_continuous_usage", "_echo", b"_echo", "_frequency_penalty", b"_frequency_penalty", "_ignore_eos", b"_ignore_eos", "_include_reasoning", b"_include_reasoning", "_include_stop_str_in_output", b"_include_stop_str_in_output", "_length_penalty", b"_length_penalty", "_logprobs", b"_logprobs", "_max_tokens", b"_max_tokens", "_min_p", b"_min_p", "_min_tokens", b"_min_tokens", "_n", b"_n", "_parallel_tool_calls", b"_parallel_tool_calls", "_presence_penalty", b"_presence_penalty", "_priority", b"_priority", "_prompt_logprobs", b"_prompt_logprobs", "_repetition_penalty", b"_repetition_penalty", "_return_prompt_text", b"_return_prompt_text", "_return_token_ids", b"_return_token_ids", "_return_tokens_as_token_ids", b"_return_tokens_as_token_ids", "_seed", b"_seed", "_skip_special_tokens", b"_skip_special_tokens", "_spaces_between_special_tokens", b"_spaces_between_special_tokens", "_stream_interval", b"_stream_interval", "_temperature", b"_temperature", "_thinking_token_budget", b"_thinking_token_budget", "_top_k", b"_top_k", "_top_logprobs", b"_top_logprobs", "_top_p", b"_top_p", "_truncate_prompt_tokens", b"_truncate_prompt_tokens", "_use_beam_search", b"_use_beam_search", "_watermarking", b"_watermarking", "add_generation_prompt", b"add_generation_prompt", "add_special_tokens", b"add_special_tokens", "completion", b"completion", "continue_final_message", b"continue_final_message", "continuous_usage", b"continuous_usage", "echo", b"echo", "frequency_penalty", b"frequency_penalty", "ignore_eos", b"ignore_eos", "include_reasoning", b"include_reasoning", "include_stop_str_in_output", b"include_stop_str_in_output", "length_penalty", b"length_penalty", "logprobs", b"logprobs", "max_tokens", b"max_tokens", "min_p", b"min_p", "min_tokens", b"min_tokens", "n", b"n", "parallel_tool_calls", b"parallel_tool_calls", "presence_penalty", b"presence_penalty", "priority", b"priority", "prompt_logprobs", b"prompt_logprobs", "repetition_detection", b"repetition_detection", "repetition_penalty", b"repetition_penalty", "return_prompt_text", b"return_prompt_text", "return_token_ids", b"return_token_ids", "return_tokens_as_token_ids", b"return_tokens_as_token_ids", "seed", b"seed", "skip_special_tokens", b"skip_special_tokens", "spaces_between_special_tokens", b"spaces_between_special_tokens", "stream_interval", b"stream_interval", "structured_output", b"structured_output", "temperature", b"temperature", "thinking_token_budget", b"thinking_token_budget", "tool_choice", b"tool_choice", "top_k", b"top_k", "top_logprobs", b"top_logprobs", "top_p", b"top_p", "truncate_prompt_tokens", b"truncate_prompt_tokens", "use_beam_search", b"use_beam_search", "watermarking", b"watermarking"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_add_generation_prompt", b"_add_generation_prompt", "_add_special_tokens", b"_add_special_tokens", "_continue_final_message", b"_continue_final_message", "_continuous_usage", b"_continuous_usage", "_echo", b"_echo", "_frequency_penalty", b"_frequency_penalty", "_ignore_eos", b"_ignore_eos", "_include_reasoning", b"_include_reasoning", "_include_stop_str_in_output", b"_include_stop_str_in_output", "_length_penalty", b"_length_penalty", "_logprobs", b"_logprobs", "_max_tokens", b"_max_tokens", "_min_p", b"_min_p", "_min_tokens", b"_min_tokens", "_n", b"_n", "_parallel_tool_calls", b"_parallel_tool_calls", "_presence_penalty", b"_presence_penalty", "_priority", b"_priority", "_prompt_logprobs", b"_prompt_logprobs", "_repetition_penalty", b"_repetition_penalty", "_return_prompt_text", b"_return_prompt_text", "_return_token_ids", b"_return_token_ids", "_return_tokens_as_token_ids", b"_return_tokens_as_token_ids", "_seed", b"_seed", "_skip_special_tokens", b"_skip_special_tokens", "_spaces_between_special_tokens", b"_spaces_between_special_tokens", "_stream_interval", b"_stream_interval", "_temperature", b"_temperature", "_thinking_token_budget", b"_thinking_token_budget", "_top_k", b"_top_k", "_top_logprobs", b"_top_logprobs", "_top_p", b"_top_p", "_truncate_prompt_tokens", b"_truncate_prompt_tokens", "_use_beam_search", b"_use_beam_search", "_watermarking", b"_watermarking", "add_generation_prompt", b"add_generation_prompt", "add_special_tokens", b"add_special_tokens", "allowed_token_ids", b"allowed_token_ids", "bad_words", b"bad_words", "cache_salt", b"cache_salt", "chat_template_kwargs_json", b"chat_template_kwargs_json", "completion", b"completion", "continue_final_message", b"continue_final_message", "continuous_usage", b"continuous_usage", "documents", b"documents", "echo", b"echo", "extension_keys", b"extension_keys", "extra_body_json", b"extra_body_json", "frequency_penalty", b"frequency_penalty", "ignore_eos", b"ignore_eos", "include_reasoning", b"include_reasoning", "include_stop_str_in_output", b"include_stop_str_in_output", "length_penalty", b"length_penalty", "logit_bias", b"logit_bias", "logprob_token_ids", b"logprob_token_ids", "logprobs", b"logprobs", "max_tokens", b"max_tokens", "messages", b"messages", "min_p", b"min_p", "min_tokens", b"min_tokens", "model", b"model", "n", b"n", "parallel_tool_calls", b"parallel_tool_calls", "presence_penalty", b"presence_penalty", "priority", b"priority", "prompt", b"prompt", "prompt_logprobs", b"prompt_logprobs", "reasoning_effort", b"reasoning_effort", "repetition_detection", b"repetition_detection", "repetition_penalty", b"repetition_penalty", "return_prompt_text", b"return_prompt_text", "return_token_ids", b"return_token_ids", "return_tokens_as_token_ids", b"return_tokens_as_token_ids", "seed", b"seed", "session_id", b"session_id", "skip_special_tokens", b"skip_special_tokens", "spaces_between_special_tokens", b"spaces_between_special_tokens", "stop", b"stop", "stop_token_ids", b"stop_token_ids", "stream_interval", b"stream_interval", "structured_output", b"structured_output", "temperature", b"temperature", "thinking_token_budget", b"thinking_token_budget", "tool_choice", b"tool_choice", "tools", b"tools", "top_k", b"top_k", "top_logprobs", b"top_logprobs", "top_p", b"top_p", "truncate_prompt_tokens", b"truncate_prompt_tokens", "truncation_side", b"truncation_side", "use_beam_search", b"use_beam_search", "user", b"user", "watermarking", b"watermarking"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_add_generation_prompt", b"_add_generation_prompt", "_add_special_tokens", b"_add_special_tokens", "_continue_final_message", b"_continue_final_message", "_continuous_usage", b"_continuous_usage", "_echo", b"_echo", "_frequency_penalty", b"_frequency_penalty", "_ignore_eos", b"_ignore_eos", "_include_reasoning", b"_include_reasoning", "_include_stop_str_in_output", b"_include_stop_str_in_output", "_length_penalty", b"_length_penalty", "_logprobs", b"_logprobs", "_max_tokens", b"_max_tokens", "_min_p", b"_min_p", "_min_tokens", b"_min_tokens", "_n", b"_n", "_parallel_tool_calls", b"_parallel_tool_calls", "_presence_penalty", b"_presence_penalty", "_priority", b"_priority", "_prompt_logprobs", b"_prompt_logprobs", "_repetition_penalty", b"_repetition_penalty", "_return_prompt_text", b"_return_prompt_text", "_return_token_ids", b"_return_token_ids", "_return_tokens_as_token_ids", b"_return_tokens_as_token_ids", "_seed", b"_seed", "_skip_special_tokens", b"_skip_special_tokens", "_spaces_between_special_tokens", b"_spaces_between_special_tokens", "_stream_interval", b"_stream_interval", "_temperature", b"_temperature", "_thinking_token_budget", b"_thinking_token_budget", "_top_k", b"_top_k", "_top_logprobs", b"_top_logprobs", "_top_p", b"_top_p", "_truncate_prompt_tokens", b"_truncate_prompt_tokens", "_use_beam_search", b"_use_beam_search", "_watermarking", b"_watermarking", "add_generation_prompt", b"add_generation_prompt", "add_special_tokens", b"add_special_tokens", "allowed_token_ids", b"allowed_token_ids", "bad_words", b"bad_words", "cache_salt", b"cache_salt", "chat_template_kwargs_json", b"chat_template_kwargs_json", "completion", b"completion", "continue_final_message", b"continue_final_message", "continuous_usage", b"continuous_usage", "conversations", b"conversations", "documents", b"documents", "echo", b"echo", "extension_keys", b"extension_keys", "extra_body_json", b"extra_body_json", "frequency_penalty", b"frequency_penalty", "ignore_eos", b"ignore_eos", "include_reasoning", b"include_reasoning", "include_stop_str_in_output", b"include_stop_str_in_output", "length_penalty", b"length_penalty", "logit_bias", b"logit_bias", "logprob_token_ids", b"logprob_token_ids", "logprobs", b"logprobs", "max_tokens", b"max_tokens", "messages", b"messages", "min_p", b"min_p", "min_tokens", b"min_tokens", "model", b"model", "n", b"n", "parallel_tool_calls", b"parallel_tool_calls", "presence_penalty", b"presence_penalty", "priority", b"priority", "prompt", b"prompt", "prompt_logprobs", b"prompt_logprobs", "reasoning_effort", b"reasoning_effort", "repetition_detection", b"repetition_detection", "repetition_penalty", b"repetition_penalty", "return_prompt_text", b"return_prompt_text", "return_token_ids", b"return_token_ids", "return_tokens_as_token_ids", b"return_tokens_as_token_ids", "seed", b"seed", "session_id", b"session_id", "skip_special_tokens", b"skip_special_tokens", "spaces_between_special_tokens", b"spaces_between_special_tokens", "stop", b"stop", "stop_token_ids", b"stop_token_ids", "stream_interval", b"stream_interval", "structured_output", b"structured_output", "temperature", b"temperature", "thinking_token_budget", b"thinking_token_budget", "tool_choice", b"tool_choice", "tools", b"tools", "top_k", b"top_k", "top_logprobs", b"top_logprobs", "top_p", b"top_p", "truncate_prompt_tokens", b"truncate_prompt_tokens", "truncation_side", b"truncation_side", "use_beam_search", b"use_beam_search", "user", b"user", "watermarking", b"watermarking"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__add_generation_prompt: _TypeAlias = _typing.Literal["add_generation_prompt"]  # noqa: Y015
     _WhichOneofArgType__add_generation_prompt: _TypeAlias = _typing.Literal["_add_generation_prompt", b"_add_generation_prompt"]  # noqa: Y015
@@ -521,13 +531,15 @@ Global___GenerateRequest: _TypeAlias = GenerateRequest  # noqa: Y015
 
 @_typing.final
 class CompletionInput(_message.Message):
-    """Raw input. Exactly one of `text` and `token_ids` is set; two or none are INVALID_ARGUMENT."""
+    """Raw input. Exactly one of `text`, `token_ids`, `texts` and `token_inputs` is set; two or none are INVALID_ARGUMENT."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     TEXT_FIELD_NUMBER: _builtins.int
     TOKEN_IDS_FIELD_NUMBER: _builtins.int
     SUFFIX_FIELD_NUMBER: _builtins.int
+    TEXTS_FIELD_NUMBER: _builtins.int
+    TOKEN_INPUTS_FIELD_NUMBER: _builtins.int
     text: _builtins.str
     """Text, sent to the model as it is."""
     suffix: _builtins.str
@@ -536,16 +548,26 @@ class CompletionInput(_message.Message):
     def token_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Token ids, sent to the model as they are."""
 
+    @_builtins.property
+    def texts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Several prompts as text, at most 1024, none empty. Each gets `n` choices, which have `prompt_index`."""
+
+    @_builtins.property
+    def token_inputs(self) -> _containers.RepeatedCompositeFieldContainer[_token_ids_pb2.TokenIds]:
+        """Several prompts as token ids, at most 1024."""
+
     def __init__(
         self,
         *,
         text: _builtins.str = ...,
         token_ids: _abc.Iterable[_builtins.int] | None = ...,
         suffix: _builtins.str = ...,
+        texts: _abc.Iterable[_builtins.str] | None = ...,
+        token_inputs: _abc.Iterable[_token_ids_pb2.TokenIds] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["suffix", b"suffix", "text", b"text", "token_ids", b"token_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["suffix", b"suffix", "text", b"text", "texts", b"texts", "token_ids", b"token_ids", "token_inputs", b"token_inputs"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -553,7 +575,7 @@ Global___CompletionInput: _TypeAlias = CompletionInput  # noqa: Y015
 
 @_typing.final
 class ToolChoice(_message.Message):
-    """Which tools to call. Nothing set: INVALID_ARGUMENT."""
+    """Which tools to call. Nothing set: as if `tool_choice` were not."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -584,8 +606,8 @@ class StructuredOutput(_message.Message):
     """A form that the answer must have.
 
     JSON and structural tags become vLLM's `response_format`, the others its `structured_outputs`. How JSON is written
-    (whitespace, further members) is set by vLLM's `--structured-outputs-config` alone: vLLM 0.33 has fields for it in
-    `structured_outputs`, and reads none of them.
+    (whitespace, further members) is set by vLLM's `--structured-outputs-config` alone: `structured_outputs` has fields for
+    it in vLLM 0.11 to 0.33, and none of these releases reads them.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -808,11 +830,13 @@ class GenerateResponse(_message.Message):
 
     @_builtins.property
     def prompt_token_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """With `return_token_ids`."""
+        """With `return_token_ids`. Of several prompts: in the choices."""
 
     @_builtins.property
     def prompt_logprobs(self) -> _containers.RepeatedCompositeFieldContainer[Global___PromptTokenLogprobs]:
-        """With `prompt_logprobs`: one entry a token of the prompt, the first without candidates."""
+        """With `prompt_logprobs`, or with `echo` and `logprobs` in a chat: one entry a token of the prompt, the first without
+        candidates. Of several prompts: in the choices.
+        """
 
     def __init__(
         self,
@@ -851,9 +875,12 @@ class Choice(_message.Message):
     LOGPROBS_FIELD_NUMBER: _builtins.int
     TOKEN_IDS_FIELD_NUMBER: _builtins.int
     REFUSAL_FIELD_NUMBER: _builtins.int
+    PROMPT_INDEX_FIELD_NUMBER: _builtins.int
+    PROMPT_TOKEN_IDS_FIELD_NUMBER: _builtins.int
+    PROMPT_LOGPROBS_FIELD_NUMBER: _builtins.int
     EXTENSIONS_JSON_FIELD_NUMBER: _builtins.int
     index: _builtins.int
-    """0 to `n` - 1. Always set."""
+    """0 to `n` - 1; of several inputs, the choices of the first come first. Always set."""
     finish_reason: _finish_reason_pb2.FinishReason.ValueType
     """Why it ended."""
     finish_reason_raw: _builtins.str
@@ -866,6 +893,8 @@ class Choice(_message.Message):
     """What the model says in place of an answer that it refuses to give. Empty: it does not refuse in a field of its
     own, as no model on vLLM 0.33 does.
     """
+    prompt_index: _builtins.int
+    """With `texts`, `token_inputs` and `conversations`: the input that this answers, from 0."""
     extensions_json: _builtins.str
     """A JSON object with those of `extension_keys` that the upstream gave in the choice."""
     @_builtins.property
@@ -880,6 +909,14 @@ class Choice(_message.Message):
     def token_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """With `return_token_ids`: those of reasoning and tool calls included."""
 
+    @_builtins.property
+    def prompt_token_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """With `return_token_ids`, and `texts` or `token_inputs`: the prompt's."""
+
+    @_builtins.property
+    def prompt_logprobs(self) -> _containers.RepeatedCompositeFieldContainer[Global___PromptTokenLogprobs]:
+        """With `prompt_logprobs`, and `texts` or `token_inputs`: as in GenerateResponse."""
+
     def __init__(
         self,
         *,
@@ -892,18 +929,25 @@ class Choice(_message.Message):
         logprobs: _abc.Iterable[Global___TokenLogprob] | None = ...,
         token_ids: _abc.Iterable[_builtins.int] | None = ...,
         refusal: _builtins.str = ...,
+        prompt_index: _builtins.int | None = ...,
+        prompt_token_ids: _abc.Iterable[_builtins.int] | None = ...,
+        prompt_logprobs: _abc.Iterable[Global___PromptTokenLogprobs] | None = ...,
         extensions_json: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_index", b"_index", "index", b"index", "message", b"message", "stop_reason", b"stop_reason", "stop_string", b"stop_string", "stop_token_id", b"stop_token_id"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_index", b"_index", "_prompt_index", b"_prompt_index", "index", b"index", "message", b"message", "prompt_index", b"prompt_index", "stop_reason", b"stop_reason", "stop_string", b"stop_string", "stop_token_id", b"stop_token_id"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_index", b"_index", "extensions_json", b"extensions_json", "finish_reason", b"finish_reason", "finish_reason_raw", b"finish_reason_raw", "index", b"index", "logprobs", b"logprobs", "message", b"message", "refusal", b"refusal", "stop_reason", b"stop_reason", "stop_string", b"stop_string", "stop_token_id", b"stop_token_id", "token_ids", b"token_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_index", b"_index", "_prompt_index", b"_prompt_index", "extensions_json", b"extensions_json", "finish_reason", b"finish_reason", "finish_reason_raw", b"finish_reason_raw", "index", b"index", "logprobs", b"logprobs", "message", b"message", "prompt_index", b"prompt_index", "prompt_logprobs", b"prompt_logprobs", "prompt_token_ids", b"prompt_token_ids", "refusal", b"refusal", "stop_reason", b"stop_reason", "stop_string", b"stop_string", "stop_token_id", b"stop_token_id", "token_ids", b"token_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__index: _TypeAlias = _typing.Literal["index"]  # noqa: Y015
     _WhichOneofArgType__index: _TypeAlias = _typing.Literal["_index", b"_index"]  # noqa: Y015
+    _WhichOneofReturnType__prompt_index: _TypeAlias = _typing.Literal["prompt_index"]  # noqa: Y015
+    _WhichOneofArgType__prompt_index: _TypeAlias = _typing.Literal["_prompt_index", b"_prompt_index"]  # noqa: Y015
     _WhichOneofReturnType_stop_reason: _TypeAlias = _typing.Literal["stop_string", "stop_token_id"]  # noqa: Y015
     _WhichOneofArgType_stop_reason: _TypeAlias = _typing.Literal["stop_reason", b"stop_reason"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__index) -> _WhichOneofReturnType__index | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__prompt_index) -> _WhichOneofReturnType__prompt_index | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType_stop_reason) -> _WhichOneofReturnType_stop_reason | None: ...
 
@@ -1190,7 +1234,7 @@ class StreamStarted(_message.Message):
 
     @_builtins.property
     def prompt_token_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """With `return_token_ids`."""
+        """With `return_token_ids`. Of several prompts: in `tokens` events."""
 
     def __init__(
         self,
@@ -1336,6 +1380,7 @@ class TokensDelta(_message.Message):
     LOGPROBS_FIELD_NUMBER: _builtins.int
     TOKEN_IDS_FIELD_NUMBER: _builtins.int
     USAGE_FIELD_NUMBER: _builtins.int
+    PROMPT_TOKEN_IDS_FIELD_NUMBER: _builtins.int
     choice_index: _builtins.int
     """The choice, from 0."""
     @_builtins.property
@@ -1350,6 +1395,10 @@ class TokensDelta(_message.Message):
     def usage(self) -> _usage_pb2.Usage:
         """With `continuous_usage`: tokens so far, the completion tokens those of this choice alone."""
 
+    @_builtins.property
+    def prompt_token_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """With `return_token_ids`, and `texts` or `token_inputs`: the prompt's, once a choice."""
+
     def __init__(
         self,
         *,
@@ -1357,10 +1406,11 @@ class TokensDelta(_message.Message):
         logprobs: _abc.Iterable[Global___TokenLogprob] | None = ...,
         token_ids: _abc.Iterable[_builtins.int] | None = ...,
         usage: _usage_pb2.Usage | None = ...,
+        prompt_token_ids: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["choice_index", b"choice_index", "logprobs", b"logprobs", "token_ids", b"token_ids", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["choice_index", b"choice_index", "logprobs", b"logprobs", "prompt_token_ids", b"prompt_token_ids", "token_ids", b"token_ids", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1377,6 +1427,7 @@ class ChoiceFinished(_message.Message):
     FINISH_REASON_RAW_FIELD_NUMBER: _builtins.int
     STOP_STRING_FIELD_NUMBER: _builtins.int
     STOP_TOKEN_ID_FIELD_NUMBER: _builtins.int
+    PROMPT_INDEX_FIELD_NUMBER: _builtins.int
     EXTENSIONS_JSON_FIELD_NUMBER: _builtins.int
     choice_index: _builtins.int
     """The choice, from 0."""
@@ -1388,6 +1439,8 @@ class ChoiceFinished(_message.Message):
     """The stop text. With `FINISH_REASON_REPETITION`, the upstream's word for it."""
     stop_token_id: _builtins.int
     """The stop token."""
+    prompt_index: _builtins.int
+    """With `texts` and `token_inputs`: the prompt that this answers, from 0."""
     extensions_json: _builtins.str
     """A JSON object with those of `extension_keys` that the upstream gave in the choice."""
     def __init__(
@@ -1398,14 +1451,20 @@ class ChoiceFinished(_message.Message):
         finish_reason_raw: _builtins.str = ...,
         stop_string: _builtins.str = ...,
         stop_token_id: _builtins.int = ...,
+        prompt_index: _builtins.int | None = ...,
         extensions_json: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["stop_reason", b"stop_reason", "stop_string", b"stop_string", "stop_token_id", b"stop_token_id"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_prompt_index", b"_prompt_index", "prompt_index", b"prompt_index", "stop_reason", b"stop_reason", "stop_string", b"stop_string", "stop_token_id", b"stop_token_id"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["choice_index", b"choice_index", "extensions_json", b"extensions_json", "finish_reason", b"finish_reason", "finish_reason_raw", b"finish_reason_raw", "stop_reason", b"stop_reason", "stop_string", b"stop_string", "stop_token_id", b"stop_token_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_prompt_index", b"_prompt_index", "choice_index", b"choice_index", "extensions_json", b"extensions_json", "finish_reason", b"finish_reason", "finish_reason_raw", b"finish_reason_raw", "prompt_index", b"prompt_index", "stop_reason", b"stop_reason", "stop_string", b"stop_string", "stop_token_id", b"stop_token_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__prompt_index: _TypeAlias = _typing.Literal["prompt_index"]  # noqa: Y015
+    _WhichOneofArgType__prompt_index: _TypeAlias = _typing.Literal["_prompt_index", b"_prompt_index"]  # noqa: Y015
     _WhichOneofReturnType_stop_reason: _TypeAlias = _typing.Literal["stop_string", "stop_token_id"]  # noqa: Y015
     _WhichOneofArgType_stop_reason: _TypeAlias = _typing.Literal["stop_reason", b"stop_reason"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__prompt_index) -> _WhichOneofReturnType__prompt_index | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType_stop_reason) -> _WhichOneofReturnType_stop_reason | None: ...
 
 Global___ChoiceFinished: _TypeAlias = ChoiceFinished  # noqa: Y015
