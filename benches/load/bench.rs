@@ -1,6 +1,7 @@
 //! One server under load: what its callers do, and what is read of it while they do it.
 
 use std::{
+    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -44,7 +45,7 @@ pub(crate) struct Bench {
     kind: Kind,
     /// `None` for [`Kind::Direct`]. Dropped first, since it depends on the simulated vLLM.
     server: Option<Server>,
-    vllm: Server,
+    vllms: Vec<Server>,
     pace: Pace,
 }
 
@@ -65,19 +66,27 @@ pub(crate) struct Load {
 
 impl Bench {
     pub(crate) fn start(kind: Kind, launch: &Launch, pace: Pace) -> Result<Self> {
-        let vllm = Server::vllm(pace)?;
-        let server = Server::start(kind, vllm.address(), launch)?;
+        let vllms = Server::vllms(pace, launch)?;
+        let server = Server::start(kind, &vllms, launch)?;
         Ok(Self {
             kind,
             server,
-            vllm,
+            vllms,
             pace,
         })
     }
 
     async fn connect(&self, connections: usize) -> Result<Clients> {
-        let address = self.server.as_ref().unwrap_or(&self.vllm).address();
+        let address = match &self.server {
+            Some(server) => server.address(),
+            None => self.vllm()?,
+        };
         Clients::connect(self.kind, address, connections).await
+    }
+
+    /// The address of the first simulated vLLM.
+    fn vllm(&self) -> Result<SocketAddr> {
+        Ok(self.vllms.first().ok_or("no upstream")?.address())
     }
 
     /// A stream and a call pass whole, or no figure is worth anything.
@@ -131,7 +140,7 @@ impl Bench {
         // One thread, so that the callers' own hand-overs between threads are not taken for the server's.
         let runtime = Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
-            let straight = Clients::connect(Kind::Direct, self.vllm.address(), 1).await?;
+            let straight = Clients::connect(Kind::Direct, self.vllm()?, 1).await?;
             let mut straight = straight.client(0).await?;
             let mut through = self.connect(1).await?.client(0).await?;
             let (mut before, mut after) = (Vec::new(), Vec::new());

@@ -117,9 +117,8 @@ fn serve(kind: Kind, work: Work, length: u32, launch: &Launch) -> Result<()> {
         Work::Stream(pace) => pace,
         Work::UnaryCalls => Pace::FLAT,
     };
-    let vllm = Server::vllm(pace)?;
-    let mut server =
-        Server::start(kind, vllm.address(), launch)?.ok_or("there is no server to count")?;
+    let vllms = Server::vllms(pace, launch)?;
+    let mut server = Server::start(kind, &vllms, launch)?.ok_or("there is no server to count")?;
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let served: Result<()> = runtime.block_on(async {
         let clients = Clients::connect(kind, server.address(), CALLERS as usize).await?;

@@ -68,6 +68,10 @@ struct Args {
     /// Measures this program in place of the one that cargo has just built.
     #[arg(long, value_name = "PATH", default_value = env!("CARGO_BIN_EXE_vllm-grpc-adapter"), hide_default_value = true)]
     adapter: PathBuf,
+    /// How many replicas the adapter stands before.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..=100))]
+    replicas: u16,
     /// Only these scenarios.
     #[arg(long, value_enum, value_delimiter = ',', value_name = "NAMES")]
     scenarios: Vec<Scenario>,
@@ -137,6 +141,7 @@ fn measure_all(args: &Args) -> Result<()> {
     let launch = Launch {
         adapter: fs::canonicalize(&args.adapter)?,
         directory,
+        replicas: args.replicas.into(),
         tool: None,
     };
     let servers = choose_servers(&args.servers);

@@ -1,7 +1,7 @@
 //! The servers that are measured, each started as a process of its own and ended when dropped.
 
 use std::{
-    env, fmt,
+    env, fmt, fs,
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     path::PathBuf,
     process::{Child, Command, Stdio},
@@ -51,6 +51,8 @@ pub(crate) struct Launch {
     pub(crate) adapter: PathBuf,
     /// For the servers' own files.
     pub(crate) directory: PathBuf,
+    /// Simulated vLLMs, all of which the adapter stands before; other servers stand before the first.
+    pub(crate) replicas: usize,
     /// A program and arguments to run servers under.
     pub(crate) tool: Option<Vec<String>>,
 }
@@ -97,7 +99,7 @@ impl fmt::Display for Kind {
 
 impl Server {
     /// Starts the simulated vLLM.
-    pub(crate) fn vllm(pace: Pace) -> Result<Self> {
+    fn vllm(pace: Pace) -> Result<Self> {
         let listen = free_address()?;
         let mut command = Command::new(env::current_exe()?);
         let Pace { burst, pause } = pace;
@@ -106,9 +108,16 @@ impl Server {
         Self::spawn(command, listen)
     }
 
-    /// Starts a server before `upstream`; `None` for [`Kind::Direct`].
-    pub(crate) fn start(kind: Kind, upstream: SocketAddr, launch: &Launch) -> Result<Option<Self>> {
+    /// Starts as many simulated vLLMs as there shall be replicas.
+    pub(crate) fn vllms(pace: Pace, launch: &Launch) -> Result<Vec<Self>> {
+        let each = std::iter::repeat_with(|| Self::vllm(pace));
+        each.take(launch.replicas).collect()
+    }
+
+    /// Starts a server before simulated vLLMs; `None` for [`Kind::Direct`].
+    pub(crate) fn start(kind: Kind, vllms: &[Self], launch: &Launch) -> Result<Option<Self>> {
         let listen = free_address()?;
+        let upstream = vllms.first().ok_or("no upstream")?.address;
         let own = |role: &str| -> Result<Command> {
             let mut command = Command::new(env::current_exe()?);
             command.args([role, &listen.to_string(), &upstream.to_string()]);
@@ -121,7 +130,7 @@ impl Server {
             }
             Kind::Bulk => own("bulk")?,
             Kind::Naive => own("naive")?,
-            Kind::Adapter => adapter(listen, upstream, launch),
+            Kind::Adapter => adapter(listen, vllms, launch)?,
         };
         let command = match &launch.tool {
             Some(tool) => under(tool, &command),
@@ -193,7 +202,16 @@ impl Drop for Server {
 }
 
 /// The adapter as a release runs it, with the limits of its defaults.
-fn adapter(listen: SocketAddr, upstream: SocketAddr, launch: &Launch) -> Command {
+fn adapter(listen: SocketAddr, vllms: &[Server], launch: &Launch) -> Result<Command> {
+    let urls = vllms
+        .iter()
+        .map(|vllm| format!("http://{}/v1", vllm.address));
+    let urls: Vec<_> = urls.collect();
+    let upstreams = launch.directory.join("replicas.toml");
+    fs::write(
+        &upstreams,
+        format!("[[upstream]]\nname = \"vllm\"\nurls = {urls:?}\n"),
+    )?;
     let mut command = Command::new(&launch.adapter);
     // What the environment and a `.env` file of the working directory hold is not what is measured.
     for (name, _) in env::vars_os() {
@@ -205,9 +223,14 @@ fn adapter(listen: SocketAddr, upstream: SocketAddr, launch: &Launch) -> Command
     command
         .current_dir(&launch.directory)
         .args(["--listen", &listen.to_string()])
-        .args(["--upstream", &format!("http://{upstream}/v1")])
+        .arg("--config")
+        .arg(upstreams)
         .args(["--drain-delay", "0s", "--drain-timeout", "0s"]);
-    command
+    if launch.tool.is_some() {
+        // Probes go by the clock, and would be counted as a part of the work.
+        command.args(["--probe-interval", "off"]);
+    }
+    Ok(command)
 }
 
 /// The same command, run by `tool`.

@@ -3,9 +3,13 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     error::Error,
+    sync::{Arc, LazyLock},
 };
 
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
+use rustls::{
+    RootCertStore,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
+};
 use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
 
@@ -62,23 +66,32 @@ pub struct UpstreamTls {
     pub key: Option<SecretString>,
 }
 
+/// The system's roots, some hundred, which all clients share. They are read once, where they are needed.
+static SYSTEM: LazyLock<Arc<RootCertStore>> = LazyLock::new(|| {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    Arc::new(roots)
+});
+
 impl UpstreamTls {
-    /// TLS for all connections; the system's roots are read only where they are needed.
+    /// TLS for all connections.
     pub(crate) fn client(
         &self,
         is_https: bool,
     ) -> Result<rustls::ClientConfig, Box<dyn Error + Send + Sync>> {
-        let mut roots = rustls::RootCertStore::empty();
+        let mut roots = Arc::new(RootCertStore::empty());
         if let Some(ca) = &self.ca {
+            let mut own = RootCertStore::empty();
             for certificate in CertificateDer::pem_slice_iter(ca) {
-                roots.add(certificate?)?;
+                own.add(certificate?)?;
             }
-            if roots.is_empty() {
+            if own.is_empty() {
                 return Err("the file of `ca` has no certificate".into());
             }
+            roots = Arc::new(own);
         } else if is_https {
-            let found = rustls_native_certs::load_native_certs();
-            if roots.add_parsable_certificates(found.certs).0 == 0 {
+            roots = Arc::clone(&SYSTEM);
+            if roots.is_empty() {
                 return Err("the system has no root certificates for https".into());
             }
         }

@@ -150,7 +150,9 @@ impl Upstreams {
             new.map_err(|error| format!("{error}: {:?}", std::error::Error::source(&error)))?;
         // At once, since what follows may wait for an upstream.
         self.0.access.replace(&callers);
-        let changed = new.keep_known(&before);
+        let is_kept = |it: &Arc<Group>| before.groups.iter().any(|old| Arc::ptr_eq(old, it));
+        let mut changed = new.groups.clone();
+        changed.retain(|it| !is_kept(it));
         let names: Vec<_> = changed.iter().map(|it| it.config.name.clone()).collect();
         // Before any call is sent there, so that none waits for what is found.
         self.introduce(changed).await;
@@ -175,28 +177,6 @@ impl Upstreams {
             lines.push(said.unwrap_or_else(|warning| warning));
         }
         lines
-    }
-}
-
-impl Table {
-    /// The groups that were not there before. They take over what one of the same name listed, until they are asked.
-    fn keep_known(&self, before: &Self) -> Vec<Arc<Group>> {
-        let is_kept = |new: &&Arc<Group>| before.groups.iter().any(|old| Arc::ptr_eq(old, new));
-        let new: Vec<_> = self
-            .groups
-            .iter()
-            .filter(|it| !is_kept(it))
-            .cloned()
-            .collect();
-        for group in &new {
-            let same = |it: &&Arc<Group>| it.config.name == group.config.name;
-            if let Some(known) = before.groups.iter().find(same) {
-                group.discovered.store(known.discovered.load_full());
-                let was_asked = known.was_asked.load(Relaxed);
-                group.was_asked.store(was_asked, Relaxed);
-            }
-        }
-        new
     }
 }
 

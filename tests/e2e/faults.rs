@@ -2,13 +2,18 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
 use crate::support::{
-    adapter::Adapter, requests::endless, server::Server, streamed::read_contents, vllm,
+    adapter::{Adapter, free_port},
+    requests::endless,
+    server::{Server, turn},
+    streamed::read_contents,
+    vllm,
 };
 
 /// Runs a stream before a vLLM of its own, does the fault after the first tokens, and gives how the stream ends.
 async fn end_of_stream(fault: impl FnOnce(&Server)) -> Status {
     let directory = vllm::given("ADAPTER_TEST_VLLM_DIR");
-    let server = Server::start(&directory).await;
+    let _turn = turn().await;
+    let server = Server::start(&directory, "chat", free_port()).await;
     let adapter = Adapter::with(server.vllm.url(), &[("ADAPTER_TOKEN_IDLE_TIMEOUT", "3s")]).await;
     let stream = adapter.generation().stream_generate(endless()).await;
     let mut stream = stream.unwrap().into_inner();

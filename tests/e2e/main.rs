@@ -3,8 +3,8 @@
 //! - `ADAPTER_TEST_VLLM`: base URL of a vLLM that `tests/vllm/vllm.sh serve DIR chat` runs, with `/v1`.
 //! - `ADAPTER_TEST_VLLM_REASON`: the same of kind `reason`.
 //! - `ADAPTER_TEST_VLLM_EMBED`, `ADAPTER_TEST_VLLM_RERANK`: the same of kind `embed` and `rerank`.
-//! - `ADAPTER_TEST_VLLM_DIR`: where `tests/vllm/vllm.sh install` put vLLM; the tests of [`faults`] start servers of
-//!   their own from there, and kill them.
+//! - `ADAPTER_TEST_VLLM_DIR`: where `tests/vllm/vllm.sh install` put vLLM; the tests of [`faults`] and [`upstreams`]
+//!   start servers of their own from there, and kill them.
 //! - `OPENAI_API_KEY`: the key of those vLLMs, where they ask for one.
 //!
 //! They are ignored unless asked for by `-- --include-ignored`, and then fail where their variable is not set.
@@ -36,3 +36,5 @@ mod services;
 mod structured;
 /// Tool calls and their results.
 mod tools;
+/// Several vLLMs behind one adapter, one of which is killed.
+mod upstreams;

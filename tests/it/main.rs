@@ -33,6 +33,7 @@
 //! - `upstream_foreign`: answers that belong to another request.
 //! - `upstreams`: several upstreams and replicas: routing, balance, failover, readiness.
 //! - `upstreams_file`: the configuration file, `check`, and reading it again.
+//! - `upstreams_trouble`: replicas that are silent, down, full or resting, and come back.
 //! - `support`: the adapter, the scripted upstream and the requests that tests are made of.
 
 #![allow(
@@ -93,4 +94,5 @@ mod upstream_statuses;
 mod upstream_tls;
 mod upstreams;
 mod upstreams_file;
+mod upstreams_trouble;
 mod web;

@@ -29,14 +29,14 @@ use crate::support::{
     wire,
 };
 
-const PROBE: Duration = Duration::from_millis(50);
+pub(crate) const PROBE: Duration = Duration::from_millis(50);
 
 /// A replica that lists the model, and answers each generation.
-async fn replica(model: &'static str) -> Vllm {
+pub(crate) async fn replica(model: &'static str) -> Vllm {
     Vllm::choosing(move |request| answer(model, &request.path)).await
 }
 
-fn answer(model: &str, path: &str) -> Reply {
+pub(crate) fn answer(model: &str, path: &str) -> Reply {
     match path {
         "/v1/models" => {
             let list = serde_json::json!({"object": "list", "data": [{"id": model}]});
@@ -47,7 +47,7 @@ fn answer(model: &str, path: &str) -> Reply {
     }
 }
 
-fn completion(model: &str) -> String {
+pub(crate) fn completion(model: &str) -> String {
     let choice = serde_json::json!({
         "index": 0, "finish_reason": "stop",
         "message": {"role": "assistant", "content": "a"},
@@ -59,7 +59,7 @@ fn completion(model: &str) -> String {
     .to_string()
 }
 
-fn named(name: &str, urls: Vec<Url>) -> NamedUpstream {
+pub(crate) fn named(name: &str, urls: Vec<Url>) -> NamedUpstream {
     NamedUpstream {
         name: name.to_owned(),
         urls,
@@ -74,7 +74,7 @@ fn named(name: &str, urls: Vec<Url>) -> NamedUpstream {
     }
 }
 
-fn before(list: Vec<NamedUpstream>) -> Builder {
+pub(crate) fn before(list: Vec<NamedUpstream>) -> Builder {
     allowing(list, &[])
 }
 
@@ -90,7 +90,7 @@ fn allowing(list: Vec<NamedUpstream>, origins: &[&Url]) -> Builder {
         .with(|config| config.upstreams = Some((upstreams, source)))
 }
 
-fn ask(model: &str) -> Request<GenerateRequest> {
+pub(crate) fn ask(model: &str) -> Request<GenerateRequest> {
     Request::new(GenerateRequest {
         prompt: "a".to_owned(),
         model: model.to_owned(),
@@ -98,7 +98,7 @@ fn ask(model: &str) -> Request<GenerateRequest> {
     })
 }
 
-fn with(
+pub(crate) fn with(
     mut request: Request<GenerateRequest>,
     name: &'static str,
     value: &str,
@@ -107,7 +107,7 @@ fn with(
     request
 }
 
-async fn generate(
+pub(crate) async fn generate(
     client: &mut GenerationServiceClient<Channel>,
     request: Request<GenerateRequest>,
 ) -> Result<GenerateResponse, tonic::Status> {
@@ -115,7 +115,7 @@ async fn generate(
     answer.map(tonic::Response::into_inner)
 }
 
-fn n_generations(vllm: &Vllm) -> usize {
+pub(crate) fn n_generations(vllm: &Vllm) -> usize {
     vllm.n_requests_to("/v1/chat/completions")
 }
 
@@ -216,6 +216,35 @@ async fn a_caller_may_choose_an_allowed_origin_with_a_key_of_its_own() {
     let status = generate(&mut client, refused).await.unwrap_err();
     assert_eq!(status.code(), Code::PermissionDenied);
     assert_eq!(own.n_connections(), n);
+}
+
+#[tokio::test]
+async fn a_redirect_of_an_upstream_that_a_caller_chose_leads_nowhere() {
+    let hidden = replica("hidden").await;
+    for status in [301, 302, 303, 307, 308] {
+        let target = hidden.base_url().join("/v1/chat/completions").unwrap();
+        let redirect = Reply::json(status, "{}").header("location", target.as_str());
+        let foreign = Vllm::replying(redirect).await;
+        let (own, url) = (replica("own").await, foreign.base_url());
+        let list = vec![named("own", vec![own.base_url()])];
+        let adapter = allowing(list, &[&url]).start().await;
+        let asked = with(ask("x"), "adapter-upstream-url", url.as_str());
+        let asked = with(asked, "adapter-upstream-key", "caller-key");
+        let failed = generate(&mut adapter.client(), asked).await.unwrap_err();
+        assert_eq!(failed.code(), Code::Internal, "{failed:?}");
+        let list = Request::new(ListModelsRequest {});
+        let mut client = ModelServiceClient::with_interceptor(
+            adapter.channel(),
+            move |mut request: Request<()>| {
+                let url = url.as_str().parse().unwrap();
+                request.metadata_mut().insert("adapter-upstream-url", url);
+                Ok(request)
+            },
+        );
+        let failed = client.list_models(list).await.unwrap_err();
+        assert_eq!(failed.code(), Code::Internal, "{failed:?}");
+    }
+    assert_eq!(hidden.n_connections(), 0);
 }
 
 #[tokio::test]
@@ -325,7 +354,7 @@ fn attempts(answer: &tonic::Response<GenerateResponse>) -> u32 {
     value.to_str().unwrap().parse().unwrap()
 }
 
-fn address(url: &Url) -> std::net::SocketAddr {
+pub(crate) fn address(url: &Url) -> std::net::SocketAddr {
     url.socket_addrs(|| None).unwrap()[0]
 }
 

@@ -25,10 +25,14 @@ impl Adapter {
 
     /// An adapter with more variables in its environment.
     pub(crate) async fn with(upstream: &str, variables: &[(&str, &str)]) -> Self {
+        Self::start(&[&[("ADAPTER_UPSTREAM", upstream)], variables].concat()).await
+    }
+
+    /// An adapter with these variables in its environment.
+    pub(crate) async fn start(variables: &[(&str, &str)]) -> Self {
         let address = format!("127.0.0.1:{}", free_port());
         let mut child = Command::new(env!("CARGO_BIN_EXE_vllm-grpc-adapter"))
             .env("ADAPTER_LISTEN", &address)
-            .env("ADAPTER_UPSTREAM", upstream)
             .env("ADAPTER_LOG", "error")
             .envs(variables.iter().copied())
             // No .env file lies there.

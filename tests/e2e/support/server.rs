@@ -12,31 +12,33 @@ use tokio::{
     sync::{Mutex, MutexGuard},
 };
 
-use super::{adapter::free_port, vllm::Vllm, within};
+use super::{vllm::Vllm, within};
 
-/// A vLLM needs gigabytes and seconds of two cores to start, so there is one at a time.
+/// A vLLM needs gigabytes and seconds of two cores to start, so one test at a time starts any.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
 
-/// A vLLM of kind `chat`: an API server, and the engine as its child process.
+/// A vLLM: an API server, and the engine as its child process.
 pub(crate) struct Server {
     pub(crate) vllm: Vllm,
     api_server: u32,
     engine: u32,
-    _child: Child,
-    _turn: MutexGuard<'static, ()>,
+    child: Child,
+}
+
+/// The turn of a test that starts vLLMs, to be held as long as they run.
+pub(crate) async fn turn() -> MutexGuard<'static, ()> {
+    ONE_AT_A_TIME.lock().await
 }
 
 impl Server {
-    /// Starts the one that `tests/vllm/vllm.sh install` put into the directory.
-    pub(crate) async fn start(directory: &str) -> Self {
-        let turn = ONE_AT_A_TIME.lock().await;
+    /// Starts one of that kind, with what `tests/vllm/vllm.sh install` put into the directory.
+    pub(crate) async fn start(directory: &str, kind: &str, port: u16) -> Self {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vllm/vllm.sh");
-        let log = Path::new(env!("CARGO_TARGET_TMPDIR")).join("vllm.log");
+        let log = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("vllm-{port}.log"));
         let output = File::create(&log).unwrap();
-        let port = free_port();
         // The script ends as the API server itself, so the child is that.
         let mut child = tokio::process::Command::new(script)
-            .args(["serve", directory, "chat", &port.to_string()])
+            .args(["serve", directory, kind, &port.to_string()])
             .env_remove("VLLM_API_KEY")
             .stdin(Stdio::null())
             .stdout(output.try_clone().unwrap())
@@ -45,7 +47,7 @@ impl Server {
             .spawn()
             .unwrap();
         let vllm = Vllm::own(format!("http://127.0.0.1:{port}/v1"));
-        within(Duration::from_secs(300), "vLLM serves", || {
+        within(Duration::from_secs(600), "vLLM serves", || {
             let has_ended = child.try_wait().unwrap().is_some();
             assert!(!has_ended, "vLLM ended, see {}", log.display());
             vllm.is_healthy()
@@ -57,8 +59,7 @@ impl Server {
             vllm,
             api_server,
             engine,
-            _child: child,
-            _turn: turn,
+            child,
         }
     }
 
@@ -73,6 +74,13 @@ impl Server {
 
     pub(crate) fn kill_api_server(&self) {
         signal("-KILL", self.api_server);
+    }
+
+    /// Kills both, and waits until the port refuses.
+    pub(crate) async fn kill(&mut self) {
+        self.kill_api_server();
+        self.kill_engine();
+        self.child.wait().await.unwrap();
     }
 
     pub(crate) fn terminate_api_server(&self) {

@@ -91,6 +91,12 @@ impl Vllm {
         self.metric("vllm:num_requests_waiting{").await
     }
 
+    /// Requests that have ended well.
+    pub(crate) async fn n_finished(&self) -> u32 {
+        self.metric("vllm:request_success_total{").await
+    }
+
+    /// The sum of a metric over its labels.
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
@@ -98,9 +104,13 @@ impl Vllm {
     )]
     async fn metric(&self, name: &str) -> u32 {
         let metrics = self.get("/metrics").await.unwrap();
-        let line = metrics.lines().find(|line| line.starts_with(name)).unwrap();
-        let value: f64 = line.rsplit(' ').next().unwrap().parse().unwrap();
-        value as u32
+        let lines: Vec<_> = metrics.lines().filter(|it| it.starts_with(name)).collect();
+        assert!(!lines.is_empty(), "no {name}");
+        let values = lines
+            .into_iter()
+            .map(|line| line.rsplit(' ').next().unwrap());
+        let sum: f64 = values.map(|value| value.parse::<f64>().unwrap()).sum();
+        sum as u32
     }
 
     /// Whether it answers.
