@@ -1,6 +1,6 @@
 """Asks once over TLS, and prints the answer's first word, or the code.
 
-    client.py ADDRESS CA [KEY_FILE | CERT KEY]
+client.py ADDRESS CA [KEY_FILE | CERT KEY]
 """
 
 import sys
