@@ -10,9 +10,12 @@ fn main() -> Result<(), Box<dyn Error>> {
         sources.push(entry?.path());
     }
     sources.sort();
-    sources.push(PathBuf::from(
-        "third_party/proto/grpc/health/v1/health.proto",
-    ));
+    for source in [
+        "grpc/health/v1/health.proto",
+        "xds/data/orca/v3/orca_load_report.proto",
+    ] {
+        sources.push(PathBuf::from("third_party/proto").join(source));
+    }
 
     let mut compiler = protox::Compiler::new(["proto", "third_party/proto"])?;
     compiler.include_source_info(true).include_imports(true);

@@ -36,6 +36,7 @@ pub use tls::{ClientAuth, Tls};
 pub use upstreams::{NamedUpstream, UpstreamTls, Upstreams};
 pub use value::OrOff;
 use value::{MESSAGE, bytes, duration, or_off};
+pub(crate) use variables::exports_traces;
 pub use variables::unknown_variables;
 pub use web::Web;
 

@@ -1,5 +1,5 @@
-//! The public contract as generated from `proto/`, and the interface of gRPC's own health service from `third_party/`;
-//! each item is documented there. `codec` reads and writes the messages.
+//! The public contract as generated from `proto/`, and from `third_party/` the interface of gRPC's own health
+//! service and the load report; each item is documented there. `codec` reads and writes the messages.
 
 #![allow(
     missing_debug_implementations,
@@ -31,7 +31,12 @@ pub mod health {
     tonic::include_proto!("grpc.health.v1");
 }
 
-/// The serialized `FileDescriptorSet` of both, for server reflection.
+/// `xds.data.orca.v3`: the load report.
+pub mod orca {
+    tonic::include_proto!("xds.data.orca.v3");
+}
+
+/// The serialized `FileDescriptorSet` of all, for server reflection.
 pub const DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptor_set.bin"));
 
 /// The same, decoded; the build made it, so that it can be decoded.

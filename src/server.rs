@@ -27,6 +27,7 @@ use tokio_stream::{Stream, StreamExt};
 use crate::{
     config::{self, Config},
     service::Adapter,
+    telemetry::Telemetry,
 };
 use admission::Admission;
 use answer::Answers;
@@ -47,6 +48,9 @@ pub enum Error {
     Tls(#[from] TlsError),
     #[error("reflection could not be built")]
     Reflection(#[from] tonic_reflection::server::Error),
+    /// The variables of OpenTelemetry cannot be used.
+    #[error("traces cannot be sent: {0}")]
+    Traces(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// It was told to stop a second time, and running calls were cut.
     #[error("stopped at once")]
     Interrupted,
@@ -57,7 +61,7 @@ pub enum Error {
 pub struct Listeners {
     /// gRPC.
     pub grpc: TcpListener,
-    /// Probes; `None` for nowhere.
+    /// Probes and metrics; `None` for nowhere.
     pub admin: Option<TcpListener>,
     /// gRPC-Web; `None` for nowhere.
     pub web: Option<TcpListener>,
@@ -81,9 +85,11 @@ pub async fn serve(
     stop: impl Stream<Item = ()>,
 ) -> Result<(), Error> {
     let tls = Tls::new(&config.server.tls)?;
-    let adapter = Adapter::new(&config).map_err(|error| Error::Service(error.into()))?;
+    let telemetry = Telemetry::start(config.server.max_in_flight).map_err(Error::Traces)?;
+    let telemetry = Arc::new(telemetry);
+    let adapter =
+        Adapter::new(&config, &telemetry.metrics).map_err(|error| Error::Service(error.into()))?;
     let services = services::services(&config, &adapter)?;
-    let admin = admin::serve(listeners.admin, services.health(), adapter.readiness());
     let web = listeners.web.map(|socket| (socket, config.web));
     let answers = Answers {
         routes: services.routes.clone(),
@@ -95,14 +101,23 @@ pub async fn serve(
         config: config.server,
         max_duration: config.limits.max_duration,
         tls,
+        telemetry: Arc::clone(&telemetry),
     };
     let answers = Arc::new(answers);
-    tokio::select! {
+    let admin = admin::serve(
+        listeners.admin,
+        services.health(),
+        adapter.readiness(),
+        Arc::clone(&answers),
+    );
+    let served = tokio::select! {
         served = run(listeners.grpc, web, services, Arc::clone(&answers), stop) => served,
         never = adapter.upkeep() => match never {},
         never = admin => match never {},
-        never = tls::watch(answers.tls.as_ref()) => match never {},
-    }
+        never = tls::watch(answers.tls.as_ref(), &telemetry.metrics) => match never {},
+    };
+    telemetry.stop().await;
+    served
 }
 
 impl Listeners {
@@ -183,7 +198,8 @@ async fn run(
 /// Files of the listener's TLS that cannot be used, and no root certificates where an upstream needs the system's.
 pub async fn describe(config: &Config, is_offline: bool) -> Result<Vec<String>, Error> {
     Tls::new(&config.server.tls)?;
-    let adapter = Adapter::new(config).map_err(|error| Error::Service(error.into()))?;
+    let adapter =
+        Adapter::new(config, &Arc::default()).map_err(|error| Error::Service(error.into()))?;
     if is_offline {
         return Ok(Vec::new());
     }

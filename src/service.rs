@@ -12,6 +12,7 @@ mod ranking;
 pub(crate) mod request_id;
 mod stream;
 mod tokenization;
+mod told;
 mod transcription;
 
 use std::{convert::Infallible, sync::Arc};
@@ -20,11 +21,12 @@ use serde::Serialize;
 use tokio::sync::watch;
 use tonic::{Request, Response, Status};
 
-use self::{call::Call, error::Error};
+use self::{call::Call, error::Error, told::Told};
 use crate::{
     access::Access,
     config::{Config, Policy},
     openai::named::Named,
+    telemetry::Metrics,
     upstream::{Answer, Chosen, Route, SetupError, Upstreams},
 };
 
@@ -39,9 +41,9 @@ pub(crate) struct Adapter {
 
 impl Adapter {
     /// An adapter before the configured upstream.
-    pub(crate) fn new(config: &Config) -> Result<Self, SetupError> {
+    pub(crate) fn new(config: &Config, metrics: &Arc<Metrics>) -> Result<Self, SetupError> {
         Ok(Self {
-            upstreams: Upstreams::new(config)?,
+            upstreams: Upstreams::new(config, metrics)?,
             policy: Arc::new(config.policy.clone()),
         })
     }
@@ -87,7 +89,7 @@ impl Adapter {
 type Reply<T> = Result<Response<T>, Status>;
 
 /// Answers a unary call; a failure becomes its status.
-async fn unary<M, T, F>(request: Request<M>, answer: impl FnOnce(Call, M) -> F) -> Reply<T>
+async fn unary<M, T: Told, F>(request: Request<M>, answer: impl FnOnce(Call, M) -> F) -> Reply<T>
 where
     F: Future<Output = Result<T, Error>>,
 {
@@ -95,6 +97,7 @@ where
     match answer(call.clone(), message).await {
         Ok(answer) => {
             call.responded(false);
+            answer.tell(&call.headers.record);
             Ok(Response::new(answer))
         }
         Err(error) => Err(error.to_status(&call)),

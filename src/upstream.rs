@@ -14,7 +14,6 @@ mod connector;
 mod error;
 mod events;
 mod group;
-mod in_flight;
 mod known;
 mod pool;
 mod replica;

@@ -3,7 +3,7 @@ package adapter
 
 import (
 	"context"
-	"errors"
+	"io"
 	"iter"
 	"time"
 
@@ -30,22 +30,20 @@ const ServiceConfig = `{
 // MaxReceiveBytes is the adapter's own limit for a response.
 const MaxReceiveBytes = 32 << 20
 
+var keepAlive = keepalive.ClientParameters{Time: 30 * time.Second, Timeout: 10 * time.Second, PermitWithoutStream: true}
+
 // Options are those of a connection.
 type Options struct {
 	// TLS, as credentials.NewTLS(nil). Nil: plaintext.
 	TLS credentials.TransportCredentials
-	// Key is a bearer token for a proxy in front of the adapter. Connect fails where it is set without TLS.
+	// Key is a bearer key, sent in each call. Connect fails where it is set without TLS.
 	Key string
-	// MaxReceiveBytes is the largest response. 0: the constant of this name.
-	MaxReceiveBytes int
-	// Further options of grpc-go; they prevail.
+	// Further options of grpc-go, as the largest response; they prevail.
 	Further []grpc.DialOption
 }
 
-// Client calls GenerationService, and returns *Error. Goroutines may share it. The other services have clients that
-// take its Conn; ErrorOf takes what they return.
+// Client calls GenerationService, and returns *Error. Goroutines may share it. The other services take its Conn.
 type Client struct {
-	// Conn is the connection.
 	Conn *grpc.ClientConn
 	stub v1.GenerationServiceClient
 }
@@ -54,30 +52,19 @@ type Client struct {
 func Connect(address string, options Options) (*Client, error) {
 	transport := options.TLS
 	if transport == nil {
-		if options.Key != "" {
-			return nil, errors.New("Key is sent over TLS alone: set TLS too, as credentials.NewTLS(nil)")
-		}
 		transport = insecure.NewCredentials()
-	}
-	if options.MaxReceiveBytes == 0 {
-		options.MaxReceiveBytes = MaxReceiveBytes
 	}
 	settings := []grpc.DialOption{
 		grpc.WithTransportCredentials(transport),
 		grpc.WithDefaultServiceConfig(ServiceConfig),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(options.MaxReceiveBytes)),
-		grpc.WithKeepaliveParams(keepalive.ClientParameters{
-			Time: 30 * time.Second, Timeout: 10 * time.Second, PermitWithoutStream: true,
-		}),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(MaxReceiveBytes)),
+		grpc.WithKeepaliveParams(keepAlive),
 	}
 	if options.Key != "" {
 		settings = append(settings, grpc.WithPerRPCCredentials(bearer(options.Key)))
 	}
 	conn, err := grpc.NewClient(address, append(settings, options.Further...)...)
-	if err != nil {
-		return nil, err
-	}
-	return &Client{Conn: conn, stub: v1.NewGenerationServiceClient(conn)}, nil
+	return &Client{Conn: conn, stub: v1.NewGenerationServiceClient(conn)}, err
 }
 
 // Close closes the connection, and ends the calls that run.
@@ -86,10 +73,7 @@ func (c *Client) Close() error { return c.Conn.Close() }
 // Generate gives the whole answer. Give the context a deadline.
 func (c *Client) Generate(ctx context.Context, request *v1.GenerateRequest) (*v1.GenerateResponse, error) {
 	response, err := c.stub.Generate(ctx, request)
-	if err != nil {
-		return nil, ErrorOf(err)
-	}
-	return response, nil
+	return response, ErrorOf(err)
 }
 
 // StreamGenerate gives the events of the answer, and last the error, if there is one. Leaving the loop ends the call.
@@ -106,7 +90,7 @@ func (c *Client) StreamGenerate(
 				return
 			}
 		}
-		if !isEnd(err) {
+		if err != io.EOF {
 			yield(nil, ErrorOf(err))
 		}
 	}

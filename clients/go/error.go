@@ -1,9 +1,7 @@
 package adapter
 
 import (
-	"errors"
 	"fmt"
-	"io"
 	"time"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
@@ -13,8 +11,7 @@ import (
 
 // Error is a call that did not end with OK.
 type Error struct {
-	// Code is the status.
-	Code codes.Code
+	Code codes.Code // The status.
 	// Message says what is wrong.
 	Message string
 	// Reason says it for programs, as UPSTREAM_OVERLOADED. Empty where this side's library made the status.
@@ -35,7 +32,7 @@ func (e *Error) Error() string { return fmt.Sprintf("%s %s: %s", e.Code, e.Reaso
 // Unwrap gives the error of grpc-go, so that status.Code and errors.Is know it.
 func (e *Error) Unwrap() error { return e.cause }
 
-// ErrorOf reads an error that a call returned. Nil for nil.
+// ErrorOf reads an error that a stub returned. Nil for nil.
 func ErrorOf(err error) error {
 	if err == nil {
 		return nil
@@ -58,5 +55,3 @@ func ErrorOf(err error) error {
 	}
 	return e
 }
-
-func isEnd(err error) bool { return errors.Is(err, io.EOF) }

@@ -36,7 +36,7 @@ pub struct Args {
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:50051")]
     #[arg(value_parser = address, help_heading = SERVING)]
     pub(super) listen: SocketAddr,
-    /// Address and port for probes by plain HTTP (`/livez`, `/readyz`), or `off`.
+    /// Address and port for probes and metrics by plain HTTP (`/livez`, `/readyz`, `/metrics`), or `off`.
     #[arg(long, value_name = "ADDRESS", default_value = "off")]
     #[arg(value_parser = or_off(address), help_heading = SERVING)]
     pub(super) admin_listen: OrOff<SocketAddr>,

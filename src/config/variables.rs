@@ -1,5 +1,10 @@
 //! Variables that look like the adapter's and are not.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "this is the module that reads the environment"
+)]
+
 use std::{collections::BTreeSet, env, ffi::OsStr};
 
 use super::args;
@@ -11,6 +16,18 @@ use super::args;
 pub fn unknown_variables() -> Vec<String> {
     let names = env::vars_os().map(|(name, _value)| name.to_string_lossy().into_owned());
     unknown(&names.collect())
+}
+
+/// Whether the environment names a collector of OpenTelemetry's, and a protocol that it is spoken to by.
+pub(crate) fn exports_traces() -> Result<bool, &'static str> {
+    let is = |name: &str, value: &str| env::var_os(name).unwrap_or_default() == value;
+    let is_set = |name: &str| !is(name, "");
+    if is_set("OTEL_EXPORTER_OTLP_PROTOCOL") && !is("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc") {
+        return Err("OTEL_EXPORTER_OTLP_PROTOCOL must be grpc");
+    }
+    let has_endpoint =
+        is_set("OTEL_EXPORTER_OTLP_ENDPOINT") || is_set("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT");
+    Ok(has_endpoint && !is("OTEL_SDK_DISABLED", "true") && !is("OTEL_TRACES_EXPORTER", "none"))
 }
 
 fn unknown(names: &BTreeSet<String>) -> Vec<String> {

@@ -1,15 +1,15 @@
-//! The admin port: plaintext HTTP for probes, which need neither gRPC nor a certificate.
+//! The admin port: plaintext HTTP for probes and for Prometheus, which need neither gRPC nor a certificate.
 
-use std::convert::Infallible;
+use std::{convert::Infallible, sync::Arc};
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode};
+use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{net::TcpListener, sync::watch, task::JoinSet, time};
 
-use super::{health::ServingStatus, listener::ACCEPT_PAUSE};
+use super::{answer::Answers, health::ServingStatus, listener::ACCEPT_PAUSE};
 use crate::service::Readiness;
 
 /// Connections open at once. Probes need one each, for a moment.
@@ -20,6 +20,7 @@ pub(super) async fn serve(
     listener: Option<TcpListener>,
     health: watch::Receiver<ServingStatus>,
     upstreams: watch::Receiver<Readiness>,
+    answers: Arc<Answers>,
 ) -> Infallible {
     let Some(listener) = listener else {
         return std::future::pending().await;
@@ -35,9 +36,13 @@ pub(super) async fn serve(
             continue;
         };
         let (health, upstreams) = (health.clone(), upstreams.clone());
+        let answers = Arc::clone(&answers);
         let service = service_fn(move |request| {
             let is_serving = *health.borrow() == ServingStatus::Serving;
-            let answered = answer(&request, is_serving, &upstreams.borrow());
+            let answered = match request.uri().path() {
+                "/metrics" => metrics(&request, &answers),
+                _ => answer(&request, is_serving, &upstreams.borrow()),
+            };
             async move { Ok::<_, Infallible>(answered) }
         });
         let mut http = http1::Builder::new();
@@ -61,9 +66,27 @@ fn answer(
             "an upstream has no replica that answers\n",
         ),
         "/readyz" => (StatusCode::OK, "ok\n"),
-        _ => (StatusCode::NOT_FOUND, "there are /livez and /readyz\n"),
+        _ => (
+            StatusCode::NOT_FOUND,
+            "there are /livez, /readyz and /metrics\n",
+        ),
     };
     let mut response = Response::new(Full::from(text));
     *response.status_mut() = status;
+    response
+}
+
+fn metrics(request: &Request<Incoming>, answers: &Answers) -> Response<Full<Bytes>> {
+    let metrics = &answers.telemetry.metrics;
+    let n_bytes = i64::try_from(answers.admission.held_bytes());
+    metrics.request_memory.set(n_bytes.unwrap_or(i64::MAX));
+    let accept = request.headers().get(header::ACCEPT);
+    let accept = accept.and_then(|accept| accept.to_str().ok());
+    let (content_type, text) = metrics.encode(accept.unwrap_or_default());
+    let mut response = Response::new(Full::from(text));
+    let content_type = HeaderValue::from_static(content_type);
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, content_type);
     response
 }

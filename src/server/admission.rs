@@ -47,6 +47,12 @@ impl Admission {
         permit.map_err(|_no_permit| TransportError::Overloaded)
     }
 
+    /// Bytes that the messages of all requests hold.
+    pub(super) fn held_bytes(&self) -> usize {
+        let n_steps = self.max_memory.div_ceil(STEP).min(Semaphore::MAX_PERMITS);
+        n_steps.saturating_sub(self.memory.available_permits()) * STEP
+    }
+
     /// For a request whose message has not arrived yet.
     pub(super) fn held(&self) -> Arc<Held> {
         Arc::new(Held {

@@ -24,6 +24,7 @@ use crate::{
     service::{
         call::Call, error::transport::TransportError, observer::Observer, request_id::REQUEST_ID,
     },
+    telemetry::Telemetry,
 };
 
 /// What answers the calls of all connections.
@@ -37,6 +38,7 @@ pub(super) struct Answers {
     pub(super) max_duration: Option<Duration>,
     /// TLS of connections; `None` where they are plain.
     pub(super) tls: Option<Tls>,
+    pub(super) telemetry: Arc<Telemetry>,
 }
 
 /// Answers one call.
@@ -48,7 +50,7 @@ pub(super) async fn answer(
     if let Some(response) = not_grpc(&request) {
         return Ok(response);
     }
-    let mut observer = Observer::new(call.clone());
+    let mut observer = Observer::new(call.clone(), &answers.telemetry);
     // gRPC's own services are not limited, and stay as they are: a probe may compare their few bytes.
     let is_own = !call.is_standard();
     let admitted = check(&call).and_then(|()| match is_own {
@@ -68,7 +70,7 @@ pub(super) async fn answer(
     });
     headers.insert(REQUEST_ID, call.headers.request_id.clone());
     if let Some(code) = status {
-        observer.end(code);
+        observer.end(code, headers);
     }
     Ok(response.map(|body| {
         ResponseBody(Some(Open {

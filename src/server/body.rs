@@ -204,7 +204,7 @@ impl Open {
                 let code = completed(trailers, &self.call, |code, text| {
                     TransportError::Response(code, text, self.max_bytes)
                 });
-                self.observer.end(code.unwrap_or(Code::Unknown));
+                self.observer.end(code.unwrap_or(Code::Unknown), trailers);
             }
         }
         Poll::Ready(Ok(frame))
@@ -213,8 +213,8 @@ impl Open {
     /// The trailers of a call that ends here.
     fn cut(&mut self, error: &TransportError) -> Result<Frame<Bytes>, Status> {
         let status = error.to_status(&self.call);
-        self.observer.end(status.code());
         let mut trailers = HeaderMap::new();
+        self.observer.end(status.code(), &mut trailers);
         status.add_header(&mut trailers)?;
         Ok(Frame::trailers(trailers))
     }

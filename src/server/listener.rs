@@ -22,7 +22,7 @@ use super::{
     connection::{self, Phase},
     web,
 };
-use crate::config;
+use crate::{config, telemetry::Counted};
 
 /// Pause after a failed accept: where descriptors or memory have run out, the next one fails at once too.
 pub(super) const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -119,7 +119,8 @@ impl Listener {
             // The caller has gone already, or the system lacks an option; neither keeps it from being served.
             tracing::debug!(%error, "could not set a socket option");
         }
-        let source = Arc::clone(source);
+        let connections = &self.answers.telemetry.metrics.connections;
+        let source = (Arc::clone(source), Counted::begin(connections, usize::MAX));
         let (answers, phases) = (Arc::clone(&self.answers), self.phases.clone());
         self.connections.spawn(async move {
             open(stream, web, answers, phases).await;

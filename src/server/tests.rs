@@ -153,6 +153,7 @@ async fn serve(change: impl FnOnce(&mut config::Server)) -> Served {
         config,
         max_duration: None,
         tls: None,
+        telemetry: std::sync::Arc::new(crate::telemetry::Telemetry::start(None).unwrap()),
     };
     let stops = ReceiverStream::new(stops);
     task.spawn(run(

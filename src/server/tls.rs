@@ -20,6 +20,7 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use crate::{
     access::matches,
     config::{self, ClientAuth},
+    telemetry::{Metrics, result},
 };
 
 /// How often the files are read again. Kubernetes swaps a link, so that there may be no event on the files themselves.
@@ -141,7 +142,7 @@ impl Tls {
 }
 
 /// Reads the files again whenever they have changed; never returns. Files that cannot be used change nothing.
-pub(super) async fn watch(tls: Option<&Tls>) -> Infallible {
+pub(super) async fn watch(tls: Option<&Tls>, metrics: &Metrics) -> Infallible {
     let Some(tls) = tls else {
         return std::future::pending().await;
     };
@@ -149,6 +150,12 @@ pub(super) async fn watch(tls: Option<&Tls>) -> Infallible {
     loop {
         time::sleep(RELOAD_INTERVAL).await;
         let reloaded = tls.reload();
+        if !matches!(reloaded, Ok(false)) {
+            metrics
+                .tls_reloads
+                .get_or_create(&result(reloaded.is_ok()))
+                .inc();
+        }
         if let Ok(true) = reloaded {
             tracing::info!("the TLS files were read again");
         }

@@ -153,6 +153,11 @@ impl State {
         let _ = self.fields.set(fields);
     }
 
+    /// The full path of the method, as `/package.Service/Method`.
+    pub(super) fn path(&self) -> &str {
+        &self.method
+    }
+
     /// The method's own name, as `StreamGenerate`.
     pub(crate) fn method_name(&self) -> &str {
         self.method.rsplit('/').next().unwrap_or_default()

@@ -6,7 +6,7 @@ use async_stream::stream;
 use tokio_stream::Stream;
 use tonic::{Request, Response, Status};
 
-use super::{Reply, call::Call, error::Error};
+use super::{Reply, call::Call, error::Error, told::Told};
 use crate::{translate::ChunkTranslator, upstream::Events};
 
 /// Most events that are read ahead of the caller. They have arrived already: reading them together makes one write of
@@ -29,7 +29,7 @@ pub(super) async fn streamed<M, T, F>(
 where
     F: Future<Output = Result<(Events, T), Error>>,
     T: ChunkTranslator + Send + 'static,
-    T::Response: Send,
+    T::Response: Told + Send,
 {
     let (call, message) = Call::parts(request);
     let begun = open(call.clone(), message).await;
@@ -48,18 +48,23 @@ where
 fn responses<T>(call: Call, mut events: Events, mut translator: T) -> Responses<T::Response>
 where
     T: ChunkTranslator + Send + 'static,
-    T::Response: Send,
+    T::Response: Told + Send,
 {
     Box::pin(stream! {
+        let mut pace = call.headers.record.first_chunk();
         let mut read_on = Ok(true);
         loop {
             // What was translated before the end goes to the caller first.
             while let Some(response) = translator.pop() {
                 call.responded(T::is_delta(&response));
+                response.tell(&call.headers.record);
                 yield Ok(response);
             }
             match read_on {
-                Ok(true) => read_on = read(&mut events, &mut translator).await,
+                Ok(true) => {
+                    read_on = read(&mut events, &mut translator).await;
+                    pace.chunk();
+                }
                 Ok(false) => return,
                 Err(error) => {
                     yield Err(Error::to_status(&error, &call));

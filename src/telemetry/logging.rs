@@ -9,7 +9,7 @@ use std::{
     io::{self, IsTerminal, Write},
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
         mpsc::{self, Receiver, SyncSender},
     },
     thread,
@@ -23,6 +23,9 @@ use crate::config::Log;
 
 /// Lines that may wait to be written: some 2 MiB.
 const MAX_WAITING_LINES: usize = 8192;
+
+/// Lines that were dropped since the process began.
+pub(super) static LINES_DROPPED: AtomicU64 = AtomicU64::new(0);
 
 /// How long lines are collected and then written together: a wake of the thread and a system call for each would cost
 /// more than the rest of the line.
@@ -152,6 +155,7 @@ impl Write for Lines {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         if self.waiting.try_send(line.to_vec()).is_err() {
             self.n_dropped.fetch_add(1, Relaxed);
+            LINES_DROPPED.fetch_add(1, Relaxed);
         }
         Ok(line.len())
     }

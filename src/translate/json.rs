@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt};
 
 use serde::{
     Deserializer,
-    de::{MapAccess, Visitor},
+    de::{Error as _, MapAccess, Visitor},
 };
 use serde_json::value::RawValue;
 
@@ -36,6 +36,9 @@ pub(super) fn object(field: &str, text: String, max_depth: usize) -> Result<Json
     Ok(json)
 }
 
+/// Most members of an object that is looked at: each takes many times its bytes.
+const MAX_MEMBERS: usize = 4096;
+
 /// The members of an object. A name that comes twice is an error, since readers differ in which of the two counts.
 pub(super) fn members(
     field: &str,
@@ -44,7 +47,11 @@ pub(super) fn members(
     let mut deserializer = serde_json::Deserializer::from_str(object.get());
     deserializer
         .deserialize_map(Members)
-        .map_err(|error| not_json(field, &error))?
+        // It is JSON, so that this is the error of the visitor below.
+        .map_err(|_many| {
+            let description = format!("must have at most {MAX_MEMBERS} members");
+            InvalidRequest::new(field, description)
+        })?
         .ok_or_else(|| InvalidRequest::new(field, "has a duplicate member name"))
 }
 
@@ -125,6 +132,9 @@ impl<'de> Visitor<'de> for Members {
         let mut twice = false;
         while let Some((name, value)) = map.next_entry::<String, Json>()? {
             twice |= members.insert(name, value).is_some();
+            if members.len() > MAX_MEMBERS {
+                return Err(A::Error::custom("too many members"));
+            }
         }
         Ok((!twice).then_some(members))
     }
@@ -247,5 +257,13 @@ mod tests {
         };
         assert_eq!(members(r#"{"a":1,"b":{"a":2}}"#).unwrap().len(), 2);
         refused(members(r#"{"a":1,"\u0061":2}"#), "duplicate member");
+        let many = |n| {
+            format!(
+                r#"{{{}"z":0}}"#,
+                (1..n).map(|n| format!(r#""{n}":0,"#)).collect::<String>()
+            )
+        };
+        assert!(members(&many(MAX_MEMBERS)).is_ok());
+        refused(members(&many(MAX_MEMBERS + 1)), "at most 4096 members");
     }
 }

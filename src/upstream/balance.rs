@@ -5,10 +5,11 @@ use std::{
     sync::Arc,
 };
 
-use super::{in_flight::InFlight, replica::Replica};
+use super::replica::Replica;
+use crate::telemetry::Counted;
 
 /// A replica, and the count of the request there.
-pub(super) type Picked = (Arc<Replica>, InFlight);
+pub(super) type Picked = (Arc<Replica>, Counted);
 
 /// Picks a replica that is not out, or any where all are; `None` where all have as many requests as they may.
 ///

@@ -5,14 +5,16 @@ use std::sync::{Arc, atomic::Ordering::Relaxed};
 use bytes::Bytes;
 use http::HeaderValue;
 use serde::Serialize;
+use tokio::time::Instant;
 
 use super::{
-    answer::Answer, balance::Picked, error::Error, events::Events, group::Group,
-    in_flight::InFlight, replica::Replica, route::Route, transport::Headers, wanted::KEY,
+    answer::Answer, balance::Picked, error::Error, events::Events, group::Group, replica::Replica,
+    route::Route, transport::Headers, wanted::KEY,
 };
 use crate::{
     access::Identity,
     openai::{named::Named, transcription::TranscriptionForm, version::Version},
+    telemetry::{Attempt, Counted, Label},
 };
 
 /// The upstream of one call, with a replica that counts it.
@@ -24,6 +26,8 @@ pub(crate) struct Chosen {
     pub(super) fallback: Option<(Arc<Group>, String)>,
     /// The key of a caller that chose the URL, or whose key is the upstream's to check.
     pub(super) authorization: Option<HeaderValue>,
+    /// The model that the caller named, for the metrics; empty for none.
+    pub(super) model: Label,
 }
 
 impl Chosen {
@@ -39,7 +43,7 @@ impl Chosen {
             let sent = sent.as_ref().unwrap_or(headers);
             replica.post(route, body, sent).await
         };
-        let (answer, _counted) = self.ask(request, json, send, headers).await?;
+        let (answer, _counted) = self.ask((route, request), json, send, headers).await?;
         Ok(answer)
     }
 
@@ -55,7 +59,7 @@ impl Chosen {
             let sent = sent.as_ref().unwrap_or(headers);
             replica.stream(route, body, sent).await
         };
-        let (mut events, counted) = self.ask(request, json, send, headers).await?;
+        let (mut events, counted) = self.ask((route, request), json, send, headers).await?;
         events.count(counted);
         Ok(events)
     }
@@ -72,7 +76,7 @@ impl Chosen {
             let sent = sent.as_ref().unwrap_or(headers);
             replica.post_form(route, form, sent).await
         };
-        let (answer, _counted) = self.ask(form, same, send, headers).await?;
+        let (answer, _counted) = self.ask((route, form), same, send, headers).await?;
         Ok(answer)
     }
 
@@ -88,7 +92,7 @@ impl Chosen {
             let sent = sent.as_ref().unwrap_or(headers);
             replica.stream_form(route, form, sent).await
         };
-        let (mut events, counted) = self.ask(form, same, send, headers).await?;
+        let (mut events, counted) = self.ask((route, form), same, send, headers).await?;
         events.count(counted);
         Ok(events)
     }
@@ -99,6 +103,7 @@ impl Chosen {
         let sent = sent.as_ref().unwrap_or(headers);
         let ask = |replica: Arc<Replica>| async move {
             headers.n_attempts.fetch_add(1, Relaxed);
+            replica.series.attempts.inc();
             let answer = replica.get(route, sent).await;
             replica.record(answer.as_ref().err());
             answer
@@ -151,26 +156,45 @@ impl Chosen {
         let authorization = self.authorization.clone()?;
         let mut sent = headers.trace.clone();
         sent.push((KEY, authorization));
-        Some(Headers::new(headers.request_id.clone(), sent))
+        Some(Headers {
+            record: Arc::clone(&headers.record),
+            ..Headers::new(headers.request_id.clone(), sent)
+        })
+    }
+
+    /// Writes down that the picked replica is asked for that model, after those that failed.
+    fn count(&self, route: Route, model: &str, headers: &Headers, failed: &[Arc<Replica>]) {
+        if let Some(before) = failed.last() {
+            before.series.failovers.inc();
+        }
+        headers.n_attempts.fetch_add(1, Relaxed);
+        headers.record.attempt(Attempt {
+            begun: Instant::now(),
+            operation: route.operation(),
+            model: model.to_owned(),
+            labels: [self.model.clone(), self.group.label(model)],
+            series: Arc::clone(&self.picked.0.series),
+        });
     }
 
     /// Asks the picked replica, and others: each once while none can be reached, and one after a refusal.
     async fn ask<R: Named, B: Clone, T, F>(
         mut self,
-        request: R,
+        (route, request): (Route, R),
         encode: impl Fn(&R) -> Result<B, Error>,
         send: impl Fn(Arc<Replica>, B) -> F,
         headers: &Headers,
-    ) -> Result<(T, InFlight), Error>
+    ) -> Result<(T, Counted), Error>
     where
         F: Future<Output = Result<T, Error>>,
     {
         let mut body = encode(&request)?;
+        let mut model = request.model().unwrap_or_default().to_owned();
         // Dropped unless it is needed again, since a call may last long.
         let mut request = self.fallback.is_some().then_some(request);
         let mut failed = Vec::new();
         loop {
-            headers.n_attempts.fetch_add(1, Relaxed);
+            self.count(route, &model, headers, &failed);
             let (replica, counted) = self.picked;
             let answer = send(Arc::clone(&replica), body.clone()).await;
             replica.record(answer.as_ref().err());
@@ -189,7 +213,7 @@ impl Chosen {
                 self.picked = other;
                 continue;
             }
-            let (Some((group, model)), Some(mut spare), true) =
+            let (Some((group, named)), Some(mut spare), true) =
                 (self.fallback.take(), request.take(), is_unsent(&error))
             else {
                 return Err(error);
@@ -197,7 +221,8 @@ impl Chosen {
             let Some(picked) = group.pick(None) else {
                 return Err(error);
             };
-            spare.set_model(&model);
+            spare.set_model(&named);
+            model = named;
             body = encode(&spare)?;
             tracing::warn!(%error, from = self.group.config.name, %model, "the fallback is asked");
             (self.group, self.picked) = (group, picked);

@@ -14,11 +14,11 @@ use super::{
     answer::{self, has_type},
     body::Body,
     error::Error,
-    in_flight::InFlight,
 };
 use crate::{
     openai::{chunk::Chunk, error::ErrorBody},
     sse::Decoder,
+    telemetry::Counted,
 };
 
 /// vLLM's last event (vLLM 0.6 to 0.33), also after an error: it is proof of a whole stream, not of success.
@@ -32,7 +32,7 @@ pub(crate) struct Events {
     decoder: Decoder,
     silence: Silence,
     /// The replica counts the request as long as the stream lives.
-    in_flight: Option<InFlight>,
+    in_flight: Option<Counted>,
 }
 
 /// Limits the time that the next event is waited for, by one timer for the whole stream.
@@ -72,7 +72,7 @@ impl Events {
     }
 
     /// Keeps the count of the request for the stream's whole life.
-    pub(super) fn count(&mut self, in_flight: InFlight) {
+    pub(super) fn count(&mut self, in_flight: Counted) {
         self.in_flight = Some(in_flight);
     }
 

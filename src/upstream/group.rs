@@ -20,7 +20,14 @@ use super::{
     error::Error,
     replica::Replica,
 };
-use crate::{access::Identity, config};
+use crate::{
+    access::Identity,
+    config,
+    telemetry::{Label, Metrics, OTHER},
+};
+
+/// The name of an upstream whose URL a caller chose.
+pub(super) const FOREIGN: &str = "caller_chosen";
 
 /// Most replicas of one upstream.
 const MAX_REPLICAS: usize = 256;
@@ -36,6 +43,7 @@ pub(super) struct Group {
     pub(super) discovered: ArcSwap<Vec<String>>,
     pub(super) was_asked: AtomicBool,
     pub(super) budget: Budget,
+    metrics: Arc<Metrics>,
 }
 
 impl Group {
@@ -44,6 +52,7 @@ impl Group {
         config: config::NamedUpstream,
         common: &config::Upstream,
         limits: config::Limits,
+        metrics: &Arc<Metrics>,
     ) -> Result<Self, SetupError> {
         let mut common = common.clone();
         common.api_key.clone_from(&config.api_key);
@@ -56,6 +65,7 @@ impl Group {
             discovered: ArcSwap::default(),
             was_asked: AtomicBool::new(false),
             budget: Budget::default(),
+            metrics: Arc::clone(metrics),
         };
         let urls = group.config.urls.iter();
         let replicas: Result<_, _> = urls.map(|url| group.replica(url, None)).collect();
@@ -67,12 +77,20 @@ impl Group {
         let mut upstream = self.common.clone();
         upstream.base_url = url.clone();
         upstream.address = address;
-        let client = Client::new(&upstream, self.limits)?;
         let label = match address {
             Some(address) => format!("{url} at {address}"),
             None => url.to_string(),
         };
-        let replica = Replica::new(client, label, self.config.max_in_flight);
+        let upstream_name = &self.config.name;
+        // A URL that a caller chose is none of the operator's names.
+        let shown = if upstream_name == FOREIGN {
+            FOREIGN
+        } else {
+            &label
+        };
+        let series = self.metrics.replicas.series(upstream_name, shown);
+        let client = Client::new(&upstream, self.limits)?;
+        let replica = Replica::new(client, label, series, self.config.max_in_flight);
         Ok(Arc::new(replica))
     }
 
@@ -135,6 +153,17 @@ impl Group {
     /// Whether the caller may use the model, by whatever name.
     pub(super) fn permits(&self, identity: &Identity, model: &str) -> bool {
         identity.may_use(|name| self.real(name) == self.real(model))
+    }
+
+    /// A model as a label: by its name where that is configured or listed.
+    pub(super) fn label(&self, model: &str) -> Label {
+        let is_known = self.serves(model) || self.config.aliases.values().any(|it| it == model);
+        match model {
+            _ if is_known => Label::Owned(model.to_owned()),
+            // vLLM then takes the first that it lists.
+            "" => (self.discovered.load().first()).map_or(Label::default(), |it| it.clone().into()),
+            _ => OTHER.into(),
+        }
     }
 
     /// Whether its models are those that it lists, and it has not said yet which.

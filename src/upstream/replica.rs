@@ -4,7 +4,7 @@ use std::{
     ops::Deref,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicBool, Ordering::Relaxed},
     },
     time::Duration,
 };
@@ -12,7 +12,8 @@ use std::{
 use http::StatusCode;
 use tokio::time::Instant;
 
-use super::{client::Client, error::Error, in_flight::InFlight};
+use super::{client::Client, error::Error};
+use crate::telemetry::{Counted, Series};
 
 /// Failures in a row after which a replica is out.
 const MAX_FAILURES: u32 = 3;
@@ -27,7 +28,8 @@ pub(crate) struct Replica {
     client: Client,
     /// Its address, for sessions and logs.
     pub(super) label: String,
-    in_flight: Arc<AtomicUsize>,
+    /// What is counted of it for operators.
+    pub(super) series: Arc<Series>,
     max_in_flight: usize,
     /// Whether `trouble` may say anything, so that a sound replica costs no lock.
     is_troubled: AtomicBool,
@@ -71,11 +73,16 @@ impl Deref for Replica {
 }
 
 impl Replica {
-    pub(super) fn new(client: Client, label: String, max_in_flight: Option<usize>) -> Self {
+    pub(super) fn new(
+        client: Client,
+        label: String,
+        series: Arc<Series>,
+        max_in_flight: Option<usize>,
+    ) -> Self {
         Self {
             client,
             label,
-            in_flight: Arc::default(),
+            series,
             max_in_flight: max_in_flight.unwrap_or(usize::MAX),
             is_troubled: AtomicBool::new(false),
             trouble: Mutex::default(),
@@ -84,12 +91,12 @@ impl Replica {
     }
 
     /// Counts a request; `None` where it has as many as it may.
-    pub(super) fn begin(&self) -> Option<InFlight> {
-        InFlight::begin(&self.in_flight, self.max_in_flight)
+    pub(super) fn begin(&self) -> Option<Counted> {
+        Counted::begin(&self.series.in_flight, self.max_in_flight)
     }
 
     pub(super) fn n_in_flight(&self) -> usize {
-        self.in_flight.load(Relaxed)
+        usize::try_from(self.series.in_flight.get()).unwrap_or_default()
     }
 
     pub(super) fn has_room(&self) -> bool {
@@ -135,6 +142,7 @@ impl Replica {
         let answers = health
             .as_ref()
             .is_ok_and(|status| !status.is_server_error());
+        self.series.up.set(answers.into());
         let changed = self.answers.swap(answers, Relaxed) != answers;
         self.with(|trouble| trouble.fails_probes = !answers);
         if !answers {
@@ -160,6 +168,7 @@ impl Replica {
                 .min(LONGEST_OUT)
                 .mul_f64(0.8 + 0.4 * fastrand::f64());
             trouble.n_outs = trouble.n_outs.saturating_add(1);
+            self.series.ejections.inc();
             trouble.until = Some(Instant::now() + time);
             tracing::warn!(replica = %self.label, ?time, "a replica is out");
         });

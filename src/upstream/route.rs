@@ -44,6 +44,15 @@ impl Route {
         Self::TRANSCRIPTIONS,
     ];
 
+    /// What it does, by the conventions for GenAI of OpenTelemetry, or by its own name where they have none.
+    pub(super) fn operation(self) -> &'static str {
+        match self {
+            Self::CHAT_COMPLETIONS => "chat",
+            Self::COMPLETIONS => "text_completion",
+            Self(path) => path.rsplit('/').next().unwrap_or(path),
+        }
+    }
+
     /// Its path on a server whose base URL has that path.
     pub(super) fn path(self, base: &str) -> String {
         let base = base.trim_end_matches('/');

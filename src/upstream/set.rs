@@ -12,13 +12,14 @@ use url::Url;
 use super::{
     chosen::Chosen,
     client::{INQUIRY_TIMEOUT, SetupError},
-    group::Group,
+    group::{FOREIGN, Group},
     wanted::{Unroutable, Wanted, foreign_url},
 };
 use crate::{
     access::Access,
     config::{self, Config, NamedUpstream},
     openai::named::Named,
+    telemetry::{Label, Metrics},
 };
 
 /// Most upstreams of callers whose connections are kept.
@@ -38,6 +39,7 @@ pub(super) struct State {
     pub(super) limits: config::Limits,
     pub(super) source: Option<config::Source>,
     pub(super) access: Arc<Access>,
+    pub(super) metrics: Arc<Metrics>,
     /// The file's settings that need a restart, as they were at the start.
     pub(super) fixed: [Option<String>; 2],
     /// Of the origins that callers chose; the one that was added last comes last.
@@ -63,6 +65,7 @@ impl Table {
         before: &[Arc<Group>],
         common: &config::Upstream,
         limits: config::Limits,
+        metrics: &Arc<Metrics>,
     ) -> Result<Self, SetupError> {
         let group = |config: NamedUpstream| {
             let is_same = |it: &&Arc<Group>| {
@@ -70,7 +73,7 @@ impl Table {
             };
             match before.iter().find(is_same) {
                 Some(same) => Ok(Arc::clone(same)),
-                None => Group::new(config, common, limits).map(Arc::new),
+                None => Group::new(config, common, limits, metrics).map(Arc::new),
             }
         };
         let groups = upstreams.list.into_iter().map(group);
@@ -104,13 +107,13 @@ impl Table {
 
 impl Upstreams {
     /// The configured upstreams; nothing is connected yet.
-    pub(crate) fn new(config: &Config) -> Result<Self, SetupError> {
+    pub(crate) fn new(config: &Config, metrics: &Arc<Metrics>) -> Result<Self, SetupError> {
         let (upstreams, source) = match &config.upstreams {
             Some((upstreams, source)) => (upstreams.clone(), Some(source.clone())),
             None => (only(&config.upstream), None),
         };
         let fixed = upstreams.fixed.clone();
-        let table = Table::new(upstreams, &[], &config.upstream, config.limits)?;
+        let table = Table::new(upstreams, &[], &config.upstream, config.limits, metrics)?;
         let is_probed = config.upstream.probe_interval.is_some();
         let readiness = watch::Sender::new(table.readiness(is_probed));
         Ok(Self(Arc::new(State {
@@ -119,6 +122,7 @@ impl Upstreams {
             limits: config.limits,
             source,
             access: Arc::new(Access::new(config)),
+            metrics: Arc::clone(metrics),
             fixed,
             foreign: Mutex::default(),
             readiness,
@@ -158,10 +162,13 @@ impl Upstreams {
             true => group?,
             false => return Err(Unroutable::NotAllowed),
         };
+        let label = group.label(model);
         if let Some(real) = group.config.aliases.get(model) {
             request.set_model(real);
         }
-        self.chosen(group, wanted)
+        let mut chosen = self.chosen(group, wanted)?;
+        chosen.model = label;
+        Ok(chosen)
     }
 
     /// The upstreams that a call about models asks, each by a replica.
@@ -190,6 +197,7 @@ impl Upstreams {
             picked,
             fallback,
             authorization,
+            model: Label::default(),
         })
     }
 
@@ -255,8 +263,8 @@ impl Upstreams {
         if let Some((_, group)) = foreign().iter().find(|(known, _)| *known == url) {
             return Ok(Arc::clone(group));
         }
-        let config = named("caller-chosen", url.clone(), None);
-        let group = Group::new(config, &self.0.common, self.0.limits);
+        let config = named(FOREIGN, url.clone(), None);
+        let group = Group::new(config, &self.0.common, self.0.limits, &self.0.metrics);
         let group = Arc::new(group.map_err(|_unusable| Unroutable::ForeignUrl)?);
         let mut all = foreign();
         if all.len() >= MAX_FOREIGN {

@@ -1,6 +1,10 @@
 //! Sends requests to one vLLM: JSON over connections that are polled in place, forms and GETs by reqwest.
 
-use std::{collections::HashMap, sync::atomic::AtomicU32, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, atomic::AtomicU32},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{
@@ -21,7 +25,7 @@ use super::{
     pool::Pool,
     route::Route,
 };
-use crate::{config, openai::transcription::TranscriptionForm};
+use crate::{config, openai::transcription::TranscriptionForm, telemetry::Record};
 
 /// vLLM makes its own id of the request, and that of the answer, from it.
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -55,6 +59,8 @@ pub(crate) struct Headers {
     pub(crate) trace: Vec<(HeaderName, HeaderValue)>,
     /// How many replicas were asked for this call.
     pub(crate) n_attempts: AtomicU32,
+    /// What the call leaves for its operators.
+    pub(crate) record: Arc<Record>,
 }
 
 impl Headers {
@@ -65,6 +71,7 @@ impl Headers {
             request_id,
             trace,
             n_attempts,
+            record: Arc::default(),
         }
     }
 
@@ -154,6 +161,7 @@ impl Transport {
         let json = HeaderValue::from_static("application/json");
         request.headers_mut().insert(header::CONTENT_TYPE, json);
         let head = connection.send(request).await?;
+        headers.record.answered();
         let body = Body::InPlace(connection, self.pool.clone());
         Ok((Response::from_parts(head, body), attempt))
     }
@@ -192,6 +200,7 @@ impl Transport {
             .await;
         match sent.map_err(reqwest::Error::without_url) {
             Ok(response) => {
+                headers.record.answered();
                 let response = Response::<reqwest::Body>::from(response);
                 Ok((response.map(Body::Reqwest), attempt))
             }
@@ -204,9 +213,8 @@ impl Transport {
     fn headers(&self, headers: &Headers, attempt: &Attempt) -> HeaderMap {
         let mut all = self.headers.clone();
         all.insert(X_REQUEST_ID, attempt.id.clone());
-        for (name, value) in &headers.trace {
-            all.insert(name, value.clone());
-        }
+        all.extend(headers.trace.iter().cloned());
+        headers.record.inject(&mut all);
         all
     }
 

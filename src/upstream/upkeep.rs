@@ -19,7 +19,7 @@ use super::{
     group::Group,
     set::{Table, Upstreams},
 };
-use crate::config;
+use crate::{config, telemetry::result};
 
 /// How often the names of models and hosts are asked for again.
 const DISCOVERY: Duration = Duration::from_secs(30);
@@ -126,11 +126,19 @@ impl Upstreams {
                 Err(faults) => Err(faults.to_string()),
             };
             let faults = taken.err().unwrap_or_default();
+            if !faults.is_empty() {
+                self.reloaded(false);
+            }
             if !faults.is_empty() && (is_asked || faults != last_faults) {
                 tracing::error!(%faults, "the configuration has faults, the running one is kept");
             }
             last_faults = faults;
         }
+    }
+
+    fn reloaded(&self, is_good: bool) {
+        let reloads = &self.0.metrics.config_reloads;
+        reloads.get_or_create(&result(is_good)).inc();
     }
 
     /// Takes over what the file says, where that has changed or somebody asked for it.
@@ -145,7 +153,13 @@ impl Upstreams {
             .filter_map(|(name, (running, new))| (running != new).then_some(name))
             .collect();
         let callers = mem::take(&mut upstreams.callers);
-        let new = Table::new(upstreams, &before.groups, &self.0.common, self.0.limits);
+        let new = Table::new(
+            upstreams,
+            &before.groups,
+            &self.0.common,
+            self.0.limits,
+            &self.0.metrics,
+        );
         let new =
             new.map_err(|error| format!("{error}: {:?}", std::error::Error::source(&error)))?;
         // At once, since what follows may wait for an upstream.
@@ -158,6 +172,7 @@ impl Upstreams {
         self.introduce(changed).await;
         self.0.table.store(Arc::new(new));
         self.publish();
+        self.reloaded(true);
         tracing::info!(
             changed = names.join(", "),
             "the configuration was read again"

@@ -95,7 +95,7 @@ const MODULES: &[Module] = &[
     },
     Module {
         name: "telemetry",
-        may_name: &["config"],
+        may_name: &["config", "proto"],
         must_not_hold: &["tonic::", "env::"],
     },
     Module {
@@ -105,7 +105,7 @@ const MODULES: &[Module] = &[
     },
     Module {
         name: "upstream",
-        may_name: &["access", "config", "openai", "sse"],
+        may_name: &["access", "config", "openai", "sse", "telemetry"],
         must_not_hold: &["tonic::", "env::"],
     },
 ];

@@ -261,7 +261,7 @@ async fn check_says_what_an_upstream_is_or_the_likely_mistake() {
 #[tokio::test]
 async fn a_key_file_that_changes_is_read_again() {
     let vllm = vllm().await;
-    let key = File::new("upstream.key", "one\n");
+    let key = File::new("upstream_key.txt", "one\n");
     let text = upstream("a", "m", &vllm.base_url());
     let text = format!("{text}api_key = \"file:{}\"\n", key.0.display());
     let file = File::new("keyed.toml", &text);

@@ -17,12 +17,13 @@ with vllm_adapter.connect(sys.argv[1]) as client:
     except AdapterError as error:
         print("overloaded:", error.code.name, error.reason, error.retry_delay)
 
-    folded = vllm_adapter.Fold()
+    events: list[v1.StreamGenerateResponse] = []
     try:
         for event in client.stream_generate(v1.GenerateRequest(prompt="Fail with abort."), timeout=30):
-            folded.push(event)
+            events.append(event)
     except AdapterError as error:
-        print("cut off:", error.code.name, error.reason, "after", folded.response().choices[0].message.content)
+        content = vllm_adapter.fold(events).choices[0].message.content
+        print("cut off:", error.code.name, error.reason, "after", content)
 
     try:
         client.generate(v1.GenerateRequest(prompt="Wait."), timeout=0.5)

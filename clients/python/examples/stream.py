@@ -10,12 +10,12 @@ from vllm_adapter import aio, v1
 async def main(address: str) -> None:
     async with aio.connect(address) as client:
         request = v1.GenerateRequest(prompt="Think about 2+2.", max_tokens=100)
-        folded = vllm_adapter.Fold()
+        events: list[v1.StreamGenerateResponse] = []
         async for event in client.stream_generate(request, timeout=30):
-            folded.push(event)
+            events.append(event)
             print(event.content.text, end="", flush=True)
         print()
-        response = folded.response()
+        response = vllm_adapter.fold(events)
         choice = response.choices[0]
         print("reasoning:", choice.message.reasoning)
         print("finish reason:", v1.FinishReason.Name(choice.finish_reason))

@@ -136,6 +136,6 @@ impl Report {
 /// At most what the trailers take: the message, of which tonic percent-encodes much, and the details in base64.
 fn trailer_bytes(status: &Status) -> usize {
     let n_message = status.message().len();
-    // The names and the other trailers take less than 264 bytes.
-    3 * n_message.min(342) + (n_message + status.details().len()) * 4 / 3 + 264
+    // The names and the other trailers take less than 320 bytes.
+    3 * n_message.min(342) + (n_message + status.details().len()) * 4 / 3 + 320
 }

@@ -12,7 +12,10 @@ use crate::{
 pub(in crate::upstream) fn replica(label: &str, max_in_flight: Option<usize>) -> Replica {
     let config = Config::try_from_args(Args::parse_from([""])).unwrap();
     let client = Client::new(&config.upstream, config.limits).unwrap();
-    Replica::new(client, label.to_owned(), max_in_flight)
+    let series = crate::telemetry::Metrics::default()
+        .replicas
+        .series("a", label);
+    Replica::new(client, label.to_owned(), series, max_in_flight)
 }
 
 const SECOND: Duration = Duration::from_secs(1);

@@ -53,14 +53,14 @@ func main() {
 
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
-	fold := adapter.NewFold()
+	var events []*v1.StreamGenerateResponse
 	for event, err := range client.StreamGenerate(ctx, &v1.GenerateRequest{Prompt: "Fail with abort."}) {
 		if err == nil {
-			fold.Push(event)
+			events = append(events, event)
 			continue
 		}
 		failed = failure(err)
-		content := fold.Response().GetChoices()[0].GetMessage().GetContent()
+		content := adapter.Fold(events).GetChoices()[0].GetMessage().GetContent()
 		fmt.Println("cut off:", names[failed.Code], failed.Reason, "after", content)
 	}
 

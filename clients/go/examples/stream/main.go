@@ -22,16 +22,16 @@ func main() {
 	defer cancel()
 	maxTokens := int32(100)
 	request := &v1.GenerateRequest{Prompt: "Think about 2+2.", MaxTokens: &maxTokens}
-	fold := adapter.NewFold()
+	var events []*v1.StreamGenerateResponse
 	for event, err := range client.StreamGenerate(ctx, request) {
 		if err != nil {
 			log.Fatal(err)
 		}
-		fold.Push(event)
+		events = append(events, event)
 		fmt.Print(event.GetContent().GetText())
 	}
 	fmt.Println()
-	response := fold.Response()
+	response := adapter.Fold(events)
 	choice := response.GetChoices()[0]
 	fmt.Println("reasoning:", choice.GetMessage().GetReasoning())
 	fmt.Println("finish reason:", choice.GetFinishReason())

@@ -26,11 +26,14 @@ func main() {
 	defer cancel()
 	tools := []*v1.Tool{{Name: "get_weather", Description: proto.String("The weather in a city."), ParametersJson: parameters}}
 	turns := []*v1.ChatMessage{{Role: v1.Role_ROLE_USER, Content: "Weather in Paris?"}}
-	response, err := adapter.Collect(client.StreamGenerate(ctx, &v1.GenerateRequest{Messages: turns, Tools: tools}))
-	if err != nil {
-		log.Fatal(err)
+	var events []*v1.StreamGenerateResponse
+	for event, err := range client.StreamGenerate(ctx, &v1.GenerateRequest{Messages: turns, Tools: tools}) {
+		if err != nil {
+			log.Fatal(err)
+		}
+		events = append(events, event)
 	}
-	choice := response.GetChoices()[0]
+	choice := adapter.Fold(events).GetChoices()[0]
 	fmt.Println("finish reason:", choice.GetFinishReason())
 	turns = append(turns, choice.GetMessage())
 	for _, call := range choice.GetMessage().GetToolCalls() {
@@ -42,7 +45,7 @@ func main() {
 		result := fmt.Sprintf("Sunny in %s.", arguments.City)
 		turns = append(turns, &v1.ChatMessage{Role: v1.Role_ROLE_TOOL, ToolCallId: call.GetId(), Content: result})
 	}
-	response, err = client.Generate(ctx, &v1.GenerateRequest{Messages: turns, Tools: tools})
+	response, err := client.Generate(ctx, &v1.GenerateRequest{Messages: turns, Tools: tools})
 	if err != nil {
 		log.Fatal(err)
 	}

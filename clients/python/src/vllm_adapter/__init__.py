@@ -1,32 +1,27 @@
 """A client of vllm-grpc-adapter. `vllm_adapter.aio` is the same for asyncio."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 import grpc
 
 from . import _channel, v1
 from ._channel import MAX_RECEIVE_BYTES, SERVICE_CONFIG
 from ._error import AdapterError
-from ._fold import Fold
+from ._fold import fold
 from .v1.generation_pb2_grpc import GenerationServiceStub
 
-__all__ = ["MAX_RECEIVE_BYTES", "SERVICE_CONFIG", "AdapterError", "Client", "Fold", "connect", "fold", "v1"]
+__all__ = ["MAX_RECEIVE_BYTES", "SERVICE_CONFIG", "AdapterError", "Client", "connect", "fold", "v1"]
 
 
 def connect(
-    address: str,
-    *,
-    tls: grpc.ChannelCredentials | None = None,
-    key: str = "",
-    max_receive_bytes: int = MAX_RECEIVE_BYTES,
-    options: _channel.Options = (),
+    address: str, *, tls: grpc.ChannelCredentials | None = None, key: str = "", options: _channel.Options = ()
 ) -> "Client":
     """A client of the adapter at `address`, as `localhost:50051`. It connects at the first call.
 
-    `tls`: as `grpc.ssl_channel_credentials()`; None is plaintext. `key`: a bearer token for a proxy in front of the
-    adapter; ValueError without `tls`. `options`: further options of the channel.
+    `tls`: as `grpc.ssl_channel_credentials()`; None is plaintext. `key`: a bearer key, sent in each call; ValueError
+    without `tls`. `options`: further options of the channel, as the largest response; they prevail.
     """
-    settings, credentials = _channel.options(max_receive_bytes, options), _channel.credentials(tls, key)
+    settings, credentials = _channel.options(options), _channel.credentials(tls, key)
     if credentials is None:
         return Client(grpc.insecure_channel(address, settings))
     return Client(grpc.secure_channel(address, credentials, settings))
@@ -35,7 +30,7 @@ def connect(
 class Client:
     """Calls GenerationService, and raises AdapterError. Threads may share it.
 
-    The other services have stubs that take its `channel`; `AdapterError.of` takes what they raise.
+    The other services have stubs that take its `channel`; `AdapterError` takes what they raise.
     """
 
     def __init__(self, channel: grpc.Channel) -> None:
@@ -53,7 +48,7 @@ class Client:
         try:
             return self._stub.Generate(request, timeout=timeout)
         except grpc.RpcError as error:
-            raise AdapterError.of(error) from error
+            raise AdapterError(error) from error
 
     def stream_generate(
         self, request: v1.GenerateRequest, *, timeout: float | None
@@ -63,14 +58,6 @@ class Client:
         try:
             yield from call
         except grpc.RpcError as error:
-            raise AdapterError.of(error) from error
+            raise AdapterError(error) from error
         finally:
             call.cancel()
-
-
-def fold(events: Iterable[v1.StreamGenerateResponse]) -> v1.GenerateResponse:
-    """Reads a stream to its end, and gives the whole answer."""
-    folded = Fold()
-    for event in events:
-        folded.push(event)
-    return folded.response()

@@ -22,15 +22,15 @@ MAX_RECEIVE_BYTES = 32 * 1024 * 1024
 Options = Sequence[tuple[str, str | int]]
 
 
-def options(max_receive_bytes: int, further: Options) -> Options:
-    """The channel's options; the further ones come last, and so prevail."""
+def options(further: Options) -> Options:
+    """The channel's options; the first of one name holds, so that the further ones prevail."""
     return [
+        *further,
         ("grpc.service_config", SERVICE_CONFIG),
-        ("grpc.max_receive_message_length", max_receive_bytes),
+        ("grpc.max_receive_message_length", MAX_RECEIVE_BYTES),
         ("grpc.keepalive_time_ms", 30_000),
         ("grpc.keepalive_timeout_ms", 10_000),
         ("grpc.keepalive_permit_without_calls", 1),
-        *further,
     ]
 
 

@@ -13,28 +13,23 @@ class AdapterError(Exception):
     said. `metadata` has further facts; after the first event of a stream, `partial` and `deltas`.
     """
 
-    def __init__(self, code: grpc.StatusCode, message: str, status: status_pb2.Status) -> None:
-        super().__init__(f"{code.name} {message}")
+    def __init__(self, error: grpc.RpcError) -> None:
+        """From what a stub raises, for asyncio or not."""
+        assert isinstance(error, (grpc.Call, grpc.aio.AioRpcError)), "a stub raises no other"
+        self.code: grpc.StatusCode = error.code()
+        self.message = error.details() or ""
+        super().__init__(f"{self.code.name} {self.message}")
+        status = status_pb2.Status()
+        for name, value in error.trailing_metadata() or ():
+            if name == "grpc-status-details-bin" and isinstance(value, bytes):
+                status.MergeFromString(value)
         info, request = error_details_pb2.ErrorInfo(), error_details_pb2.RequestInfo()
         bad, retry = error_details_pb2.BadRequest(), error_details_pb2.RetryInfo()
         for detail in status.details:
             for known in (info, request, bad, retry):
                 detail.Unpack(known)
-        self.code = code
-        self.message = message
         self.reason = info.reason
         self.field = bad.field_violations[0].field if bad.field_violations else ""
         self.retry_delay = retry.retry_delay.ToTimedelta().total_seconds() if retry.HasField("retry_delay") else None
         self.request_id = request.request_id
         self.metadata = dict(info.metadata)
-
-    @classmethod
-    def of(cls, error: grpc.RpcError) -> "AdapterError":
-        """From what a stub raises, for asyncio or not."""
-        status = status_pb2.Status()
-        if not isinstance(error, (grpc.Call, grpc.aio.AioRpcError)):
-            return cls(grpc.StatusCode.UNKNOWN, str(error), status)
-        for name, value in error.trailing_metadata() or ():
-            if name == "grpc-status-details-bin" and isinstance(value, bytes):
-                status.MergeFromString(value)
-        return cls(error.code(), error.details() or "", status)

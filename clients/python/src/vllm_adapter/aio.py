@@ -1,25 +1,20 @@
-"""The client for asyncio."""
+"""The client for asyncio. `vllm_adapter.fold` takes a list of its events."""
 
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncIterator
 
 import grpc
 
-from . import MAX_RECEIVE_BYTES, AdapterError, Fold, _channel, v1
+from . import AdapterError, _channel, v1
 from .v1.generation_pb2_grpc import GenerationServiceStub
 
-__all__ = ["Client", "connect", "fold"]
+__all__ = ["Client", "connect"]
 
 
 def connect(
-    address: str,
-    *,
-    tls: grpc.ChannelCredentials | None = None,
-    key: str = "",
-    max_receive_bytes: int = MAX_RECEIVE_BYTES,
-    options: _channel.Options = (),
+    address: str, *, tls: grpc.ChannelCredentials | None = None, key: str = "", options: _channel.Options = ()
 ) -> "Client":
     """As `vllm_adapter.connect`; called where the event loop runs."""
-    settings, credentials = _channel.options(max_receive_bytes, options), _channel.credentials(tls, key)
+    settings, credentials = _channel.options(options), _channel.credentials(tls, key)
     if credentials is None:
         return Client(grpc.aio.insecure_channel(address, settings))
     return Client(grpc.aio.secure_channel(address, credentials, settings))
@@ -39,29 +34,19 @@ class Client:
         await self.channel.close()
 
     async def generate(self, request: v1.GenerateRequest, *, timeout: float | None) -> v1.GenerateResponse:
-        """The whole answer, within `timeout` seconds; None is without end."""
         try:
             return await self._stub.Generate(request, timeout=timeout)
         except grpc.RpcError as error:
-            raise AdapterError.of(error) from error
+            raise AdapterError(error) from error
 
     async def stream_generate(
         self, request: v1.GenerateRequest, *, timeout: float | None
     ) -> AsyncIterator[v1.StreamGenerateResponse]:
-        """The events of the answer, within `timeout` seconds. Closing the iterator ends the call."""
         call = self._stub.StreamGenerate(request, timeout=timeout)
         try:
             async for event in call:
                 yield event
         except grpc.RpcError as error:
-            raise AdapterError.of(error) from error
+            raise AdapterError(error) from error
         finally:
             call.cancel()
-
-
-async def fold(events: AsyncIterable[v1.StreamGenerateResponse]) -> v1.GenerateResponse:
-    """Reads a stream to its end, and gives the whole answer."""
-    folded = Fold()
-    async for event in events:
-        folded.push(event)
-    return folded.response()

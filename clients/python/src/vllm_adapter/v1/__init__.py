@@ -1,4 +1,4 @@
-"""The messages of the contract. The stubs of a service are in its own module, as `generation_pb2_grpc`."""
+"""The messages of the contract. The stubs of a service are in its own module, as generation_pb2_grpc."""
 
 from .chat_pb2 import *
 from .classification_pb2 import *

@@ -37,8 +37,9 @@ class GenerationServiceStub:
       `google.rpc.BadRequest`. NaN and infinity are INVALID_ARGUMENT.
     - A field whose name ends in `_json` holds JSON text, nested at most 128 deep where nothing else is said. Text that
       is not JSON is INVALID_ARGUMENT, and so are numbers that the upstream cannot read (integers of more than 4300
-      digits, others too large for a double), and two members of one name at the top of an object whose members are
-      looked at: `extra_body_json`, `chat_template_kwargs_json`, `structural_tag_json`.
+      digits, others too large for a double), and two members of one name, or more than 4096, at the top of an object
+      whose members are looked at: `extra_body_json`, `chat_template_kwargs_json`, `structural_tag_json`, and `extra_json`
+      and `embeds_json` of a part.
     - Token ids, indices and counts are 0 to 2147483647.
     - In answers, a number that may be 0 has presence, so that JSON shows the 0; only the indices of stream events have
       none, since they come with each token.
@@ -100,8 +101,9 @@ class GenerationServiceAsyncStub(GenerationServiceStub):
       `google.rpc.BadRequest`. NaN and infinity are INVALID_ARGUMENT.
     - A field whose name ends in `_json` holds JSON text, nested at most 128 deep where nothing else is said. Text that
       is not JSON is INVALID_ARGUMENT, and so are numbers that the upstream cannot read (integers of more than 4300
-      digits, others too large for a double), and two members of one name at the top of an object whose members are
-      looked at: `extra_body_json`, `chat_template_kwargs_json`, `structural_tag_json`.
+      digits, others too large for a double), and two members of one name, or more than 4096, at the top of an object
+      whose members are looked at: `extra_body_json`, `chat_template_kwargs_json`, `structural_tag_json`, and `extra_json`
+      and `embeds_json` of a part.
     - Token ids, indices and counts are 0 to 2147483647.
     - In answers, a number that may be 0 has presence, so that JSON shows the 0; only the indices of stream events have
       none, since they come with each token.
@@ -159,8 +161,9 @@ class GenerationServiceServicer(metaclass=_abc_1.ABCMeta):
       `google.rpc.BadRequest`. NaN and infinity are INVALID_ARGUMENT.
     - A field whose name ends in `_json` holds JSON text, nested at most 128 deep where nothing else is said. Text that
       is not JSON is INVALID_ARGUMENT, and so are numbers that the upstream cannot read (integers of more than 4300
-      digits, others too large for a double), and two members of one name at the top of an object whose members are
-      looked at: `extra_body_json`, `chat_template_kwargs_json`, `structural_tag_json`.
+      digits, others too large for a double), and two members of one name, or more than 4096, at the top of an object
+      whose members are looked at: `extra_body_json`, `chat_template_kwargs_json`, `structural_tag_json`, and `extra_json`
+      and `embeds_json` of a part.
     - Token ids, indices and counts are 0 to 2147483647.
     - In answers, a number that may be 0 has presence, so that JSON shows the 0; only the indices of stream events have
       none, since they come with each token.
