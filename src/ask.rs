@@ -12,12 +12,14 @@ use std::{
 use tokio::{signal, task, time::Instant};
 use tonic::{
     Status,
+    service::interceptor::InterceptedService,
     transport::{Channel, Endpoint},
 };
 
 use self::{
     failure::{CUT, Failure},
     printer::{Figures, Printer},
+    request::Authorized,
 };
 use crate::{
     Fold,
@@ -32,6 +34,9 @@ use crate::{
 
 /// Time to reach the adapter.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Calls carry the caller's key.
+type Adapter = InterceptedService<Channel, Authorized>;
 
 type Output = Printer<io::Stdout, anstream::Stderr>;
 
@@ -50,17 +55,17 @@ pub async fn run(options: &Ask) -> u8 {
 
 async fn ask(options: &Ask, printer: &mut Output) -> Result<u8, Failure> {
     let mut request = request::template(options)?;
-    let channel = or_ctrl_c(connect(options)).await?;
+    let adapter = or_ctrl_c(connect(options)).await?;
     if !options.prompt.is_empty() || !io::stdin().is_terminal() {
         request::turn(options, &mut request, request::question(options)?)?;
-        let choice = or_ctrl_c(answer(options, &channel, request, printer)).await?;
+        let choice = or_ctrl_c(answer(options, &adapter, request, printer)).await?;
         return Ok(printer::cut(choice.finish_reason()).map_or(0, |_why| CUT));
     }
     while let Some(question) = or_ctrl_c(next_question()).await? {
         let n_turns = request.messages.len();
         request::turn(options, &mut request, question)?;
         // Dropping a call cancels it, which makes vLLM abort.
-        match or_ctrl_c(answer(options, &channel, request.clone(), printer)).await {
+        match or_ctrl_c(answer(options, &adapter, request.clone(), printer)).await {
             Ok(choice) => request.messages.extend(choice.message),
             Err(failure) => {
                 printer.failure(&failure)?;
@@ -96,8 +101,9 @@ async fn next_question() -> Result<Option<String>, Failure> {
     }
 }
 
-async fn connect(options: &Ask) -> Result<Channel, Failure> {
+async fn connect(options: &Ask) -> Result<Adapter, Failure> {
     let (address, tls) = (&options.address, request::tls(options)?);
+    let authorized = Authorized::new(options)?;
     let scheme = tls.as_ref().map_or("http", |_tls| "https");
     let endpoint = Endpoint::from_shared(format!("{scheme}://{address}"));
     let endpoint = endpoint
@@ -109,23 +115,24 @@ async fn connect(options: &Ask) -> Result<Channel, Failure> {
     let endpoint =
         endpoint.map_err(|fault| Failure::usage("--ca, --cert or --key", Chain(&fault)))?;
     let connected = endpoint.connect_timeout(CONNECT_TIMEOUT).connect().await;
-    connected.map_err(|error| Failure::unreachable(address, &error))
+    let channel = connected.map_err(|error| Failure::unreachable(address, &error))?;
+    Ok(InterceptedService::new(channel, authorized))
 }
 
 /// Prints the answer as it comes, and returns it.
 async fn answer(
     options: &Ask,
-    channel: &Channel,
+    adapter: &Adapter,
     request: GenerateRequest,
     printer: &mut Output,
 ) -> Result<Choice, Failure> {
     let refused = |status: Status| Failure::refused(&options.address, &status);
     let begun = Instant::now();
-    let client = GenerationServiceClient::new(channel.clone());
+    let client = GenerationServiceClient::new(adapter.clone());
     let mut client = client.max_decoding_message_size(usize::MAX);
     let mut stream = match client.stream_generate(request).await {
         Ok(response) => response.into_inner(),
-        Err(status) => return Err(with_models(channel, refused(status)).await),
+        Err(status) => return Err(with_models(adapter, refused(status)).await),
     };
     let (mut fold, mut first) = (Fold::new(), None);
     while let Some(response) = stream.message().await.map_err(refused)? {
@@ -146,11 +153,11 @@ async fn answer(
 }
 
 /// Where the model is unknown, a hint with those that are there.
-async fn with_models(channel: &Channel, failure: Failure) -> Failure {
+async fn with_models(adapter: &Adapter, failure: Failure) -> Failure {
     if !failure.has_reason("MODEL_NOT_FOUND") {
         return failure;
     }
-    let mut client = ModelServiceClient::new(channel.clone());
+    let mut client = ModelServiceClient::new(adapter.clone());
     let Ok(response) = client.list_models(ListModelsRequest {}).await else {
         return failure;
     };

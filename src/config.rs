@@ -7,6 +7,7 @@
 mod args;
 mod ask;
 mod base_url;
+mod callers;
 mod check;
 mod dotenv;
 mod file;
@@ -25,6 +26,7 @@ use url::Url;
 
 pub use args::{Args, Command};
 pub use ask::{Ask, DEFAULT_ADDRESS};
+pub use callers::{Caller, CallerRules, keygen, sha256};
 #[cfg(test)]
 pub(crate) use check::ALWAYS_TAKEN;
 pub use check::Faults;
@@ -53,6 +55,10 @@ pub struct Config {
     pub upstream: Upstream,
     /// The upstreams of the configuration file, which take the place of the one above.
     pub upstreams: Option<(Upstreams, Source)>,
+    /// Who may call; nobody where everybody may.
+    pub callers: Vec<Caller>,
+    /// Callers' keys go to the upstream, which checks them.
+    pub forward_authorization: bool,
     /// How long a call may take.
     pub limits: Limits,
     /// What callers may ask for.

@@ -4,6 +4,7 @@
 //!
 //! - [`config`]: flags and environment, checked.
 //! - [`server`]: the listener, its connections, and how they end.
+//! - [`access`]: who may call, and how much at once.
 //! - [`service`]: the RPCs; deadlines, statuses, and one report for each call.
 //! - [`translate`]: the contract to the upstream's JSON, and back.
 //! - [`upstream`]: HTTP to vLLM, and the events of its answers.
@@ -15,6 +16,7 @@
 //! - [`ask`]: a client for the terminal.
 //! - [`demo`]: what to try in front of a simulated vLLM.
 
+mod access;
 pub mod ask;
 pub mod config;
 pub mod demo;

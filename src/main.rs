@@ -40,6 +40,9 @@ fn main() -> ExitCode {
     if let Some(Command::Ask(options)) = command {
         return ask(&options);
     }
+    if let Some(Command::Keygen { name }) = command {
+        return keygen(&name);
+    }
     let config = match Config::try_from_args(args) {
         Ok(config) => config,
         Err(faults) => {
@@ -56,7 +59,9 @@ fn main() -> ExitCode {
     };
     let ended = match command {
         Some(Command::Check { offline }) => check(&config, offline),
-        Some(Command::Ask(_) | Command::Demo) | None => run(config, command),
+        Some(Command::Ask(_) | Command::Keygen { .. } | Command::Demo) | None => {
+            run(config, command)
+        }
     };
     match ended {
         Ok(()) => ExitCode::SUCCESS,
@@ -79,6 +84,18 @@ fn usage(error: &clap::Error) -> ExitCode {
         return ExitCode::from(EXIT_USAGE);
     }
     ExitCode::SUCCESS
+}
+
+/// Prints a new key and its entry.
+fn keygen(name: &str) -> ExitCode {
+    let printed = config::keygen(name).map_err(io::Error::other);
+    match printed.and_then(|text| write!(io::stdout(), "{text}")) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(fault) => {
+            print_error(&fault);
+            ExitCode::from(EXIT_USAGE)
+        }
+    }
 }
 
 /// Asks, and turns what happened into an exit code.
@@ -129,6 +146,8 @@ fn check(config: &Config, is_offline: bool) -> Result<(), Box<dyn Error>> {
         let urls = urls.collect::<Vec<_>>().join(", ");
         lines.push(format!("upstream {name}: at {urls}"));
     }
+    let callers = config.callers.iter();
+    lines.extend(callers.map(|it| format!("caller {}", it.name)));
     let runtime = tokio::runtime::Runtime::new()?;
     lines.extend(runtime.block_on(server::describe(config, is_offline))?);
     Ok(writeln!(io::stdout(), "{}", lines.join("\n"))?)
@@ -147,7 +166,7 @@ async fn serve(mut config: Config, command: Option<Command>) -> Result<(), Box<d
     let mut listeners = server::Listeners::bind(&config).await?;
     let demo = match command {
         Some(Command::Demo) => Some(start_demo(&mut config, &mut listeners).await?),
-        Some(Command::Ask(_) | Command::Check { .. }) | None => None,
+        Some(Command::Ask(_) | Command::Check { .. } | Command::Keygen { .. }) | None => None,
     };
     let address = |listener: &TcpListener| listener.local_addr();
     let addresses = Addresses {

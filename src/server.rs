@@ -87,10 +87,13 @@ pub async fn serve(
     let tls = Tls::new(&config.server.tls)?;
     let telemetry = Telemetry::start(config.server.max_in_flight).map_err(Error::Traces)?;
     let telemetry = Arc::new(telemetry);
-    let (services, upkeep) = services::services(&config, &telemetry.metrics)?;
+    let adapter =
+        Adapter::new(&config, &telemetry.metrics).map_err(|error| Error::Service(error.into()))?;
+    let services = services::services(&config, &adapter)?;
     let web = listeners.web.map(|socket| (socket, config.web));
     let answers = Answers {
         routes: services.routes.clone(),
+        access: adapter.access(),
         admission: Admission::new(
             config.server.max_in_flight,
             config.server.max_request_memory,
@@ -101,10 +104,15 @@ pub async fn serve(
         telemetry: Arc::clone(&telemetry),
     };
     let answers = Arc::new(answers);
-    let admin = admin::serve(listeners.admin, services.health(), Arc::clone(&answers));
+    let admin = admin::serve(
+        listeners.admin,
+        services.health(),
+        adapter.readiness(),
+        Arc::clone(&answers),
+    );
     let served = tokio::select! {
         served = run(listeners.grpc, web, services, Arc::clone(&answers), stop) => served,
-        never = upkeep => match never {},
+        never = adapter.upkeep() => match never {},
         never = admin => match never {},
         never = tls::watch(answers.tls.as_ref(), &telemetry.metrics) => match never {},
     };

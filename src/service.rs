@@ -23,6 +23,7 @@ use tonic::{Request, Response, Status};
 
 use self::{call::Call, error::Error, told::Told};
 use crate::{
+    access::Access,
     config::{Config, Policy},
     openai::named::Named,
     telemetry::Metrics,
@@ -47,6 +48,11 @@ impl Adapter {
         })
     }
 
+    /// Who may call.
+    pub(crate) fn access(&self) -> Arc<Access> {
+        self.upstreams.access()
+    }
+
     /// What has to run beside the calls, for ever.
     pub(crate) fn upkeep(&self) -> impl Future<Output = Infallible> + Send + use<> {
         self.upstreams.clone().upkeep()
@@ -64,7 +70,7 @@ impl Adapter {
 
     /// The upstream of a request, which gets the model's real name.
     async fn choose(&self, call: &Call, request: &mut impl Named) -> Result<Chosen, Error> {
-        Ok(self.upstreams.choose(call.wanted(), request).await?)
+        Ok(self.upstreams.choose(&call.wanted, request).await?)
     }
 
     /// Asks the upstream of a request, and reads its whole answer.

@@ -6,9 +6,15 @@ use std::{
     path::Path,
 };
 
+use secrecy::ExposeSecret as _;
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use tonic::transport::{Certificate, ClientTlsConfig, Identity};
+use tonic::{
+    Request, Status,
+    metadata::{Ascii, MetadataValue},
+    service::Interceptor,
+    transport::{Certificate, ClientTlsConfig, Identity},
+};
 
 use super::failure::Failure;
 use crate::{
@@ -34,6 +40,33 @@ struct Function {
     description: Option<String>,
     parameters: Option<Box<RawValue>>,
     strict: Option<bool>,
+}
+
+/// Sends the caller's key with each call, where there is one.
+#[derive(Clone, Debug)]
+pub(super) struct Authorized(Option<MetadataValue<Ascii>>);
+
+impl Authorized {
+    pub(super) fn new(options: &Ask) -> Result<Self, Failure> {
+        let key = options.caller_key();
+        let key = key.map_err(|fault| Failure::usage("--key-file", fault))?;
+        let mut bearer = key.and_then(|key| {
+            let bearer = format!("Bearer {}", key.expose_secret());
+            bearer.parse::<MetadataValue<Ascii>>().ok()
+        });
+        bearer.iter_mut().for_each(|it| it.set_sensitive(true));
+        Ok(Self(bearer))
+    }
+}
+
+impl Interceptor for Authorized {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        if let Some(bearer) = &self.0 {
+            let metadata = request.metadata_mut();
+            metadata.insert("authorization", bearer.clone());
+        }
+        Ok(request)
+    }
 }
 
 /// What all requests of a conversation have in common.

@@ -3,7 +3,8 @@
 use std::{env, ffi::OsString, net::SocketAddr, path, time::Duration};
 
 use clap::{
-    CommandFactory, FromArgMatches, Parser, Subcommand, error::ErrorKind, parser::ValueSource,
+    CommandFactory, FromArgMatches, Parser, Subcommand, builder::BoolishValueParser,
+    error::ErrorKind, parser::ValueSource,
 };
 use secrecy::SecretString;
 
@@ -39,7 +40,8 @@ pub struct Args {
     #[arg(long, value_name = "ADDRESS", default_value = "off")]
     #[arg(value_parser = or_off(address), help_heading = SERVING)]
     pub(super) admin_listen: OrOff<SocketAddr>,
-    /// Configuration file in TOML, with one or several upstreams; docs/UPSTREAMS.md shows it.
+    /// Configuration file in TOML, with one or several upstreams, and with callers; docs/UPSTREAMS.md and
+    /// docs/ACCESS.md show it.
     #[arg(long, value_name = "FILE", conflicts_with = "upstream")]
     #[arg(help_heading = UPSTREAM)]
     pub(super) config: Option<path::PathBuf>,
@@ -53,6 +55,9 @@ pub struct Args {
     pub(super) api_key: Option<SecretString>,
     #[arg(skip)]
     pub(super) api_key_source: String,
+    /// Send each call's `authorization` to the upstream, which checks it; calls without one are refused.
+    #[arg(long, value_parser = BoolishValueParser::new(), help_heading = UPSTREAM)]
+    pub(super) forward_authorization: bool,
     /// Longest time to connect to the upstream.
     #[arg(long, value_name = "DURATION", default_value = "2s")]
     #[arg(value_parser = duration, help_heading = UPSTREAM)]
@@ -113,6 +118,11 @@ pub enum Command {
         #[arg(long)]
         offline: bool,
     },
+    /// Make a random key for a caller, and print it with its entry for the configuration file.
+    Keygen {
+        /// What logs are to call the caller.
+        name: String,
+    },
 }
 
 // === impl Args ===
@@ -133,9 +143,11 @@ impl Args {
         let in_environment = variables.any(|(name, _value)| name == API_KEY);
         dotenv::load(&file).map_err(fault)?;
         let arguments: Vec<_> = arguments.into_iter().collect();
-        let asks = arguments.get(1).is_some_and(|command| command == "ask");
-        // A client has none of the server's flags.
-        let command = command().mut_args(|arg| arg.global(!asks));
+        let serves = arguments
+            .get(1)
+            .is_none_or(|command| command != "ask" && command != "keygen");
+        // The others have none of the server's flags.
+        let command = command().mut_args(|arg| arg.global(serves));
         let matches = command.try_get_matches_from(arguments)?;
         let mut args = Self::from_arg_matches(&matches)?;
         let is_typed = |flag: &str| {

@@ -1,9 +1,16 @@
 //! The command line of `ask`.
 
-use std::path::PathBuf;
+use std::{env, fs, path::PathBuf};
+
+use secrecy::SecretString;
+
+use super::check::api_key;
 
 /// Where an adapter listens unless it is told otherwise.
 pub const DEFAULT_ADDRESS: &str = "127.0.0.1:50051";
+
+/// Holds the caller's key.
+const KEY_VARIABLE: &str = "VLLM_GRPC_ADAPTER_KEY";
 
 /// What to ask of an adapter, and how to print the answer.
 #[derive(Clone, Debug, clap::Args)]
@@ -40,6 +47,9 @@ pub struct Ask {
         requires = "ask-cert"
     )]
     pub key: Option<PathBuf>,
+    /// File of the caller's key, where the adapter asks for one. Unset: the variable `VLLM_GRPC_ADAPTER_KEY`, or none.
+    #[arg(long, value_name = "FILE")]
+    pub key_file: Option<PathBuf>,
     /// Model to ask. Unset: the adapter's default.
     #[arg(
         long,
@@ -69,4 +79,23 @@ pub struct Ask {
     /// Print one JSON object in place of text, once the answer is whole: the answer, or `error`.
     #[arg(long = "json")]
     pub as_json: bool,
+}
+
+impl Ask {
+    /// The caller's key, of the file or the variable; an empty one counts as none.
+    ///
+    /// # Errors
+    ///
+    /// A file that cannot be read, and a key that a header cannot carry.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "`config` is what reads the environment"
+    )]
+    pub fn caller_key(&self) -> Result<Option<SecretString>, String> {
+        let key = match &self.key_file {
+            Some(path) => Some(fs::read_to_string(path).map_err(|error| error.to_string())?),
+            None => env::var(KEY_VARIABLE).ok(),
+        };
+        api_key(key.map(SecretString::from))
+    }
 }

@@ -6,7 +6,7 @@ use secrecy::{ExposeSecret, SecretString};
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 use url::Host;
 
-use super::{Args, Config, Server, Source, Upstream, UpstreamTls, Upstreams, base_url};
+use super::{Args, Caller, Config, Server, Source, Upstream, UpstreamTls, Upstreams, base_url};
 
 /// All faults of a configuration, one per line.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -23,7 +23,7 @@ fn contradictions(server: &Server) -> impl Iterator<Item = String> {
 }
 
 /// A key that can stand in a header; an empty one counts as none.
-fn api_key(key: Option<SecretString>) -> Result<Option<SecretString>, String> {
+pub(super) fn api_key(key: Option<SecretString>) -> Result<Option<SecretString>, String> {
     let Some(key) = key else { return Ok(None) };
     let text = key.expose_secret().trim();
     if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
@@ -85,6 +85,10 @@ fn host(text: &str) -> Result<String, String> {
     .ok_or_else(|| format!("{text:?} is not a host's name or address, as media.example or [::1]"))
 }
 
+fn callers(upstreams: Option<&(Upstreams, Source)>) -> Vec<Caller> {
+    upstreams.map_or_else(Vec::new, |(it, _source)| it.callers.clone())
+}
+
 // === impl Config ===
 
 impl Config {
@@ -95,6 +99,7 @@ impl Config {
     /// A URL, key, name or log filter that cannot be used, and limits that contradict each other.
     pub fn try_from_args(args: Args) -> Result<Self, Faults> {
         let mut faults = Faults::default();
+        let source = Source::of(&args);
         let base_url = faults.keep("upstream", base_url::read(&args.upstream));
         let api_key = faults.keep("upstream-api-key", api_key(args.api_key));
         let api_key = api_key.flatten();
@@ -107,7 +112,7 @@ impl Config {
         faults.keep("log", filter(&args.log.filter));
         faults.0.extend(contradictions(&args.server));
         faults.0.extend(args.server.tls.contradictions());
-        let upstreams = args.config.and_then(|path| faults.upstreams(Source(path)));
+        let upstreams = source.and_then(|source| faults.upstreams(source));
         if args.web.playground && args.web.listen.is_none() && args.command.is_none() {
             let fault = "--playground: needs --web-listen, the port that the page is on";
             faults.0.push(fault.to_owned());
@@ -133,7 +138,9 @@ impl Config {
                     tls: UpstreamTls::default(),
                     address: None,
                 },
+                callers: callers(upstreams.as_ref()),
                 upstreams,
+                forward_authorization: args.forward_authorization,
                 limits: args.limits,
                 policy,
                 log: args.log,

@@ -13,7 +13,9 @@ use url::Url;
 
 use super::{
     base_url,
+    callers::{self, Caller, CallerRules},
     upstreams::{NamedUpstream, UpstreamTls, Upstreams},
+    value,
 };
 
 /// Largest file that is read, the files that it names among them.
@@ -27,6 +29,8 @@ pub(super) struct File {
     pub(super) default_model: Option<String>,
     #[serde(default)]
     upstream: Vec<Entry>,
+    #[serde(default)]
+    caller: Vec<Caller>,
     caller_chosen: Option<CallerChosen>,
 }
 
@@ -89,7 +93,7 @@ fn parse(text: &str) -> Result<File, String> {
 }
 
 /// What the file means; all its faults of meaning at once.
-pub(super) fn understand(file: File) -> Result<Upstreams, Vec<String>> {
+pub(super) fn understand(file: File, rules: CallerRules) -> Result<Upstreams, Vec<String>> {
     let mut all = DefaultHasher::new();
     format!("{file:?}").hash(&mut all);
     let mut reader = Reader::default();
@@ -121,11 +125,15 @@ pub(super) fn understand(file: File) -> Result<Upstreams, Vec<String>> {
     let origins = file.caller_chosen.map_or_else(Vec::new, |it| it.origins);
     let origins = origins.iter().filter_map(|text| reader.origin(text));
     let origins: BTreeSet<String> = origins.collect();
+    let may_serve = |model: &String| discovers || known.contains(model);
+    let more = callers::faults(&file.caller, rules, may_serve);
+    reader.faults.extend(more);
     let faults = reader.faults;
     match faults.is_empty() {
         true => Ok(Upstreams {
             list,
             origins,
+            callers: file.caller,
             fixed: [file.listen, file.default_model],
             fingerprint: all.finish(),
         }),
@@ -153,9 +161,7 @@ impl Reader {
         self.seen = DefaultHasher::new();
         format!("{entry:?}").hash(&mut self.seen);
         let name = entry.name;
-        let is_word = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-        if name.is_empty() || name.len() > 64 || !name.bytes().all(is_word) {
-            let right = "expected 1 to 64 letters, digits, `-`, `_` or `.`";
+        if let Err(right) = value::name(&name) {
             self.fault(&name, "name", right);
         }
         if entry.urls.is_empty() {
@@ -288,7 +294,7 @@ mod tests {
 
     #[track_caller]
     fn faults(text: &str) -> Vec<String> {
-        understand(parse(text).unwrap()).unwrap_err()
+        understand(parse(text).unwrap(), CallerRules::default()).unwrap_err()
     }
 
     #[test]
@@ -312,7 +318,7 @@ mod tests {
         "#;
         let file = parse(text).unwrap();
         assert_eq!(file.listen.as_deref(), Some("0.0.0.0:50051"));
-        let read = understand(file).unwrap();
+        let read = understand(file, CallerRules::default()).unwrap();
         let [chat, embed] = &read.list[..] else {
             panic!("{read:?}")
         };

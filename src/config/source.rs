@@ -1,14 +1,23 @@
-//! Where the upstreams come from, to be read again.
+//! Where upstreams and callers come from, to be read again.
 
 use std::path::PathBuf;
 
-use super::{check::Faults, file, upstreams::Upstreams};
+use super::{Args, CallerRules, ClientAuth, check::Faults, file, upstreams::Upstreams};
 
-/// The file that the upstreams come from.
+/// The file that upstreams and callers come from, and what the flags say about its callers.
 #[derive(Clone, Debug)]
-pub struct Source(pub PathBuf);
+pub struct Source(pub PathBuf, pub CallerRules);
 
 impl Source {
+    /// What the flags name.
+    pub(super) fn of(args: &Args) -> Option<Self> {
+        let rules = CallerRules {
+            forwards: args.forward_authorization,
+            checks_certificates: args.server.tls.client_auth() != ClientAuth::Off,
+        };
+        Some(Self(args.config.clone()?, rules))
+    }
+
     /// Reads the file again.
     ///
     /// # Errors
@@ -16,6 +25,6 @@ impl Source {
     /// The first fault of syntax, or all faults of meaning.
     pub fn read(&self) -> Result<Upstreams, Faults> {
         let file = file::read(&self.0).map_err(|fault| Faults(vec![fault]))?;
-        file::understand(file).map_err(Faults)
+        file::understand(file, self.1).map_err(Faults)
     }
 }

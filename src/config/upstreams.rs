@@ -13,6 +13,8 @@ use rustls::{
 use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
 
+use super::Caller;
+
 /// All upstreams that the file names.
 #[derive(Clone, Debug, Default)]
 pub struct Upstreams {
@@ -20,6 +22,8 @@ pub struct Upstreams {
     pub list: Vec<NamedUpstream>,
     /// Origins that a caller may choose, as `Url` writes them.
     pub origins: BTreeSet<String>,
+    /// Who may call; nobody where everybody may.
+    pub callers: Vec<Caller>,
     /// `listen` and `default_model` as the file has them: they need a restart, so that a change is only reported.
     pub fixed: [Option<String>; 2],
     /// Differs where the file, or a key or certificate that it names, differs.

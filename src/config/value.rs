@@ -70,6 +70,15 @@ pub(super) fn bytes<const MAX: u64>(text: &str) -> Result<usize, String> {
     size.ok_or_else(|| format!("expected a size from 1 byte to {max}"))
 }
 
+/// Checks a name that stands in logs and metadata.
+pub(super) fn name(text: &str) -> Result<(), &'static str> {
+    let is_word = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    match (1..=64).contains(&text.len()) && text.bytes().all(is_word) {
+        true => Ok(()),
+        false => Err("expected 1 to 64 letters, digits, `-`, `_` or `.`"),
+    }
+}
+
 /// A whole number above zero.
 pub(super) fn count<T: TryFrom<u32>>(text: &str) -> Result<T, String> {
     let count = text.parse().ok().filter(|count| *count > 0_u32);

@@ -10,6 +10,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{net::TcpListener, sync::watch, task::JoinSet, time};
 
 use super::{answer::Answers, health::ServingStatus, listener::ACCEPT_PAUSE};
+use crate::service::Readiness;
 
 /// Connections open at once. Probes need one each, for a moment.
 const MAX_CONNECTIONS: usize = 64;
@@ -18,6 +19,7 @@ const MAX_CONNECTIONS: usize = 64;
 pub(super) async fn serve(
     listener: Option<TcpListener>,
     health: watch::Receiver<ServingStatus>,
+    upstreams: watch::Receiver<Readiness>,
     answers: Arc<Answers>,
 ) -> Infallible {
     let Some(listener) = listener else {
@@ -33,9 +35,14 @@ pub(super) async fn serve(
             time::sleep(ACCEPT_PAUSE).await;
             continue;
         };
-        let (health, answers) = (health.clone(), Arc::clone(&answers));
+        let (health, upstreams) = (health.clone(), upstreams.clone());
+        let answers = Arc::clone(&answers);
         let service = service_fn(move |request| {
-            let answered = answer(&request, *health.borrow(), &answers);
+            let is_serving = *health.borrow() == ServingStatus::Serving;
+            let answered = match request.uri().path() {
+                "/metrics" => metrics(&request, &answers),
+                _ => answer(&request, is_serving, &upstreams.borrow()),
+            };
             async move { Ok::<_, Infallible>(answered) }
         });
         let mut http = http1::Builder::new();
@@ -47,16 +54,18 @@ pub(super) async fn serve(
 
 fn answer(
     request: &Request<Incoming>,
-    health: ServingStatus,
-    answers: &Answers,
+    is_serving: bool,
+    upstreams: &Readiness,
 ) -> Response<Full<Bytes>> {
-    if request.uri().path() == "/metrics" {
-        return metrics(request, answers);
-    }
+    let asks_for_upstreams = request.uri().query() == Some("upstream");
     let (status, text) = match request.uri().path() {
         "/livez" => (StatusCode::OK, "ok\n"),
-        "/readyz" if health == ServingStatus::Serving => (StatusCode::OK, "ok\n"),
-        "/readyz" => (StatusCode::SERVICE_UNAVAILABLE, "not serving\n"),
+        "/readyz" if !is_serving => (StatusCode::SERVICE_UNAVAILABLE, "not serving\n"),
+        "/readyz" if asks_for_upstreams && upstreams.get("upstream") != Some(&true) => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "an upstream has no replica that answers\n",
+        ),
+        "/readyz" => (StatusCode::OK, "ok\n"),
         _ => (
             StatusCode::NOT_FOUND,
             "there are /livez, /readyz and /metrics\n",

@@ -18,6 +18,7 @@ use super::{
     tls::Tls,
 };
 use crate::{
+    access::Access,
     config,
     proto::ROOM,
     service::{
@@ -30,6 +31,7 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Answers {
     pub(super) routes: Routes,
+    pub(super) access: Arc<Access>,
     pub(super) admission: Admission,
     pub(super) config: config::Server,
     /// Longest time of a call, for its deadline.
@@ -52,12 +54,12 @@ pub(super) async fn answer(
     // gRPC's own services are not limited, and stay as they are: a probe may compare their few bytes.
     let is_own = !call.is_standard();
     let admitted = check(&call).and_then(|()| match is_own {
-        true => answers.admission.begin().map(Some),
-        false => Ok(None),
+        true => Ok((call.identity().begin()?, Some(answers.admission.begin()?))),
+        false => Ok((None, None)),
     });
-    let (answered, permit) = match admitted {
-        Ok(permit) => (routed(&answers, &call, request).await, permit),
-        Err(error) => (Err(error), None),
+    let (answered, permits) = match admitted {
+        Ok(permits) => (routed(&answers, &call, request).await, permits),
+        Err(error) => (Err(error), (None, None)),
     };
     let mut response =
         answered.unwrap_or_else(|error: TransportError| error.to_status(&call).into_http());
@@ -78,7 +80,7 @@ pub(super) async fn answer(
             observer,
             max_bytes: config.max_response_bytes,
             padding: config.pad_responses.filter(|_| is_own),
-            _permit: permit,
+            _permits: permits,
         }))
     }))
 }
@@ -122,6 +124,9 @@ fn is_multi_thread() -> bool {
 
 /// Refuses what can be refused by the request's head alone.
 fn check(call: &Call) -> Result<(), TransportError> {
+    if !call.is_health() {
+        call.identity().check()?;
+    }
     match call.deadline {
         Ok(_) => Ok(()),
         Err(_) => Err(TransportError::MalformedTimeout),

@@ -72,8 +72,8 @@ pub(super) struct Open {
     pub(super) max_bytes: usize,
     /// The size that smaller messages are padded to, in bytes.
     pub(super) padding: Option<usize>,
-    /// The call's place among those that are allowed at once.
-    pub(super) _permit: Option<OwnedSemaphorePermit>,
+    /// The call's place among those that are allowed at once: its caller's, and all.
+    pub(super) _permits: (Option<OwnedSemaphorePermit>, Option<OwnedSemaphorePermit>),
 }
 
 // === impl RequestBody ===

@@ -254,7 +254,7 @@ mod tests {
 
     fn call(max_duration: Option<Duration>) -> Call {
         let head = http::Request::new(()).into_parts().0;
-        Call::at_head(&head, max_duration)
+        Call::at_head(&head, max_duration, Default::default())
     }
 
     async fn has_ended(timer: &mut Timer, call: &Call) -> bool {

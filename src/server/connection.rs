@@ -49,8 +49,11 @@ pub(super) enum Phase {
 }
 
 /// Serves a connection until its caller, its age or the server ends it. Dropping it ends its calls.
+///
+/// `names` are those of its caller's certificate.
 pub(super) async fn serve(
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    names: Vec<String>,
     answers: Arc<Answers>,
     phases: watch::Receiver<Phase>,
 ) {
@@ -68,7 +71,8 @@ pub(super) async fn serve(
     });
     let service = service_fn(|request: Request<Incoming>| {
         let (head, body) = request.into_parts();
-        let call = Call::at_head(&head, answers.max_duration);
+        let identity = answers.access.identify(&head.headers, &names);
+        let call = Call::at_head(&head, answers.max_duration, identity);
         calls.begin(call.clone());
         let request = Request::from_parts(head, body);
         answer(Arc::clone(&answers), call, request)

@@ -156,16 +156,20 @@ async fn open(
     let is_local = local.is_ok_and(|address| address.ip().is_loopback());
     // What a plain gRPC connection has no use for is boxed.
     match (&answers.tls, web) {
-        (None, None) => connection::serve(stream, answers, phases).await,
+        (None, None) => connection::serve(stream, Vec::new(), answers, phases).await,
         (None, Some(web)) => {
-            Box::pin(web::serve(stream, is_local, web, answers, phases)).await;
+            let inner = (Vec::new(), answers, phases);
+            Box::pin(web::serve(stream, is_local, web, inner)).await;
         }
         (Some(tls), web) => match tls.accept(stream, web.is_some()).await {
-            Ok(stream) => match web {
-                None => Box::pin(connection::serve(stream, Arc::clone(&answers), phases)).await,
-                Some(web) => {
+            Ok((stream, names)) => match web {
+                None => {
                     let answers = Arc::clone(&answers);
-                    Box::pin(web::serve(stream, is_local, web, answers, phases)).await;
+                    Box::pin(connection::serve(stream, names, answers, phases)).await;
+                }
+                Some(web) => {
+                    let inner = (names, Arc::clone(&answers), phases);
+                    Box::pin(web::serve(stream, is_local, web, inner)).await;
                 }
             },
             Err(error) => {

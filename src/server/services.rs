@@ -1,6 +1,6 @@
 //! Everything that is served: the one list.
 
-use std::{convert::Infallible, sync::Arc};
+use std::convert::Infallible;
 
 use http::{Request, Response};
 use tokio::sync::watch;
@@ -22,7 +22,6 @@ use crate::{
         transcription_service_server::TranscriptionServiceServer,
     },
     service::{Adapter, Readiness},
-    telemetry::Metrics,
 };
 
 /// The services of the contract, by method path, with their health.
@@ -33,13 +32,8 @@ pub(super) struct Services {
     health: watch::Sender<ServingStatus>,
 }
 
-/// Builds every service, and what has to run beside them.
-pub(super) fn services(
-    config: &Config,
-    metrics: &Arc<Metrics>,
-) -> Result<(Services, impl Future<Output = Infallible> + use<>), Error> {
-    let adapter = Adapter::new(config, metrics).map_err(|error| Error::Service(error.into()))?;
-    let upkeep = adapter.upkeep();
+/// Builds every service.
+pub(super) fn services(config: &Config, adapter: &Adapter) -> Result<Services, Error> {
     let server = &config.server;
     /// A service of the contract with the limits that all have.
     macro_rules! limited {
@@ -57,10 +51,7 @@ pub(super) fn services(
         .add(limited!(RankingServiceServer))
         .add(limited!(TokenizationServiceServer))
         .add(limited!(TranscriptionServiceServer));
-    Ok((
-        services.finish(server.reflection, adapter.readiness())?,
-        upkeep,
-    ))
+    services.finish(server.reflection, adapter.readiness())
 }
 
 // === impl Services ===

@@ -148,6 +148,7 @@ async fn serve(change: impl FnOnce(&mut config::Server)) -> Served {
     let mut task = JoinSet::new();
     let answers = Answers {
         routes: services.routes.clone(),
+        access: Default::default(),
         admission: Admission::new(config.max_in_flight, config.max_request_memory),
         config,
         max_duration: None,

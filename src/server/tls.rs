@@ -18,6 +18,7 @@ use tokio::{net::TcpStream, time};
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use crate::{
+    access::matches,
     config::{self, ClientAuth},
     telemetry::{Metrics, result},
 };
@@ -94,12 +95,12 @@ impl Tls {
         Ok(true)
     }
 
-    /// Shakes hands, and checks the names of the caller's certificate. Browsers may speak HTTP/1.1.
+    /// Shakes hands, checks the names of the caller's certificate, and returns them. Browsers may speak HTTP/1.1.
     pub(super) async fn accept(
         &self,
         stream: TcpStream,
         is_web: bool,
-    ) -> io::Result<TlsStream<TcpStream>> {
+    ) -> io::Result<(TlsStream<TcpStream>, Vec<String>)> {
         let config = self
             .current
             .read()
@@ -122,18 +123,21 @@ impl Tls {
             .peer_certificates()
             .and_then(<[_]>::first);
         let Some(certificate) = certificate else {
-            return Ok(stream);
+            return Ok((stream, Vec::new()));
         };
         let names = names(certificate)?;
         let patterns = &self.settings.client_ids;
         let is_known = |name: &String| patterns.iter().any(|pattern| matches(pattern, name));
         if !patterns.is_empty() && !names.iter().any(is_known) {
-            let names = names.join(", ");
+            let names = match &names[..] {
+                [] => "it has none".to_owned(),
+                names => names.join(", "),
+            };
             return Err(io::Error::other(format!(
                 "no name of the caller's certificate is in --tls-client-ids: {names:.512}"
             )));
         }
-        Ok(stream)
+        Ok((stream, names))
     }
 }
 
@@ -173,16 +177,6 @@ fn names(certificate: &CertificateDer<'_>) -> io::Result<Vec<String>> {
         .valid_dns_names()
         .chain(certificate.valid_uri_names());
     Ok(names.map(str::to_owned).collect())
-}
-
-/// Whether the name is the pattern, or below a pattern that ends in `/*`.
-fn matches(pattern: &str, name: &str) -> bool {
-    match pattern.strip_suffix('*') {
-        Some(start) if start.ends_with('/') => name
-            .strip_prefix(start)
-            .is_some_and(|rest| !rest.is_empty()),
-        _ => pattern == name,
-    }
 }
 
 // === impl Files ===
@@ -250,26 +244,5 @@ fn roots_of(pem: &[u8]) -> Result<RootCertStore, TlsError> {
 impl std::fmt::Debug for Files {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Files").finish_non_exhaustive()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_pattern_is_exact_or_ends_in_a_slash_and_a_star() {
-        for (pattern, name, is_match) in [
-            ("spiffe://org/ns/a/sa/b", "spiffe://org/ns/a/sa/b", true),
-            ("spiffe://org/ns/a/*", "spiffe://org/ns/a/sa/b", true),
-            ("spiffe://org/ns/a/*", "spiffe://org/ns/a/", false),
-            ("spiffe://org/ns/a/*", "spiffe://org/ns/ab", false),
-            ("spiffe://org/ns/a*", "spiffe://org/ns/ab", false),
-            ("caller.example", "caller.example", true),
-            ("*.example", "caller.example", false),
-            ("", "", true),
-        ] {
-            assert_eq!(matches(pattern, name), is_match, "{pattern} {name}");
-        }
     }
 }

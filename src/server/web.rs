@@ -68,18 +68,20 @@ const EXPOSED: [HeaderName; 5] = [
 /// Sends calls to the server.
 type Sender = http2::SendRequest<Body>;
 
+/// What the connection inside the process is served with.
+type Inner = (Vec<String>, Arc<Answers>, watch::Receiver<Phase>);
+
 /// Serves a connection until its caller, its age or the server ends it. Dropping it ends its calls.
 pub(super) async fn serve(
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
     is_local: bool,
     web: Arc<config::Web>,
-    answers: Arc<Answers>,
-    phases: watch::Receiver<Phase>,
+    (names, answers, phases): Inner,
 ) {
     // Where the parts of both HTTP/2 sides run.
     let tasks = Calls::new(None);
     let (near, far) = tokio::io::duplex(WINDOW_BYTES as usize);
-    let inner = Box::pin(connection::serve(far, answers, phases));
+    let inner = Box::pin(connection::serve(far, names, answers, phases));
     let Ok((sender, client)) = handshake(near, tasks.executor()).await else {
         return;
     };

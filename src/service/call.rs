@@ -19,6 +19,7 @@ use super::{
     request_id::{REQUEST_ID, accept_or_make},
 };
 use crate::{
+    access::Identity,
     translate::Fields,
     upstream::{Headers, Wanted},
 };
@@ -48,8 +49,8 @@ pub(crate) struct State {
     pub(crate) deadline: Result<Option<Deadline>, MalformedTimeout>,
     /// What goes to the upstream beside the request's body.
     pub(crate) headers: Headers,
-    /// What its metadata says about the upstream; nearly always nothing.
-    wanted: Option<Box<Wanted>>,
+    /// Who makes it, and what its metadata says about the upstream.
+    pub(crate) wanted: Wanted,
     model: OnceLock<String>,
     fields: OnceLock<Fields>,
     pub(super) failure: OnceLock<Failure>,
@@ -83,7 +84,11 @@ impl Deref for Call {
 
 impl Call {
     /// The call whose request has this head. Its deadline counts from now.
-    pub(crate) fn at_head(head: &Parts, max_duration: Option<Duration>) -> Self {
+    pub(crate) fn at_head(
+        head: &Parts,
+        max_duration: Option<Duration>,
+        identity: Identity,
+    ) -> Self {
         Self(Arc::new(State {
             method: head.uri.path().into(),
             begun: Instant::now(),
@@ -92,7 +97,7 @@ impl Call {
                 accept_or_make(head.headers.get(REQUEST_ID)),
                 trace(&head.headers),
             ),
-            wanted: Wanted::of(&head.headers),
+            wanted: Wanted::of(&head.headers, identity),
             model: OnceLock::new(),
             fields: OnceLock::new(),
             failure: OnceLock::new(),
@@ -110,7 +115,7 @@ impl Call {
         // The server puts a call into each request.
         let call = extensions.remove().unwrap_or_else(|| {
             let (head, ()) = http::Request::new(()).into_parts();
-            Self::at_head(&head, None)
+            Self::at_head(&head, None, Identity::default())
         });
         (call, message)
     }
@@ -134,8 +139,9 @@ impl State {
         self.fields.get().copied().unwrap_or_default()
     }
 
-    pub(crate) fn wanted(&self) -> Option<&Wanted> {
-        self.wanted.as_deref()
+    /// Who makes it.
+    pub(crate) fn identity(&self) -> &Identity {
+        &self.wanted.identity
     }
 
     pub(crate) fn set_model(&self, model: &str) {
@@ -170,6 +176,11 @@ impl State {
     /// Whether the method is of a service that every gRPC server offers: health or reflection.
     pub(crate) fn is_standard(&self) -> bool {
         self.method.starts_with("/grpc.")
+    }
+
+    /// Whether the method is of the service that tells probes whether the server takes calls.
+    pub(crate) fn is_health(&self) -> bool {
+        self.method.starts_with("/grpc.health.")
     }
 
     /// The call has failed. The first failure counts.

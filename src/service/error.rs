@@ -21,7 +21,7 @@ use crate::{
     translate::{InvalidAnswer, InvalidRequest, Needs},
     upstream::{self, Unroutable},
 };
-use report::{Report, Retry};
+use report::Report;
 
 /// A request lost after this long may have used the engine, so it must not be repeated automatically.
 const WORK: Duration = Duration::from_millis(500);
@@ -109,11 +109,13 @@ fn unroutable_report(error: &Unroutable, call: &Call) -> Report {
         Unroutable::ForeignUrl => return report(PermissionDenied, "BASE_URL_NOT_ALLOWED"),
         Unroutable::UnknownUpstream => return report(NotFound, "UPSTREAM_NOT_FOUND"),
         Unroutable::UnknownModel => return refusal::no_model(call),
+        Unroutable::NotAllowed => {
+            return report(PermissionDenied, "MODEL_NOT_ALLOWED").with("model", call.model());
+        }
         Unroutable::Unasked => return report(Unavailable, "UPSTREAM_CONNECT"),
         Unroutable::Overloaded => {
-            let mut report = report(ResourceExhausted, "OVERLOADED");
-            report.retry = Retry::After(refusal::about_a_second(call.id()));
-            return report;
+            let after = refusal::about_a_second(call.id());
+            return report(ResourceExhausted, "OVERLOADED").after(after);
         }
         Unroutable::NoModel(_) => ("model", error.to_string()),
         Unroutable::Session => ("adapter-session", error.to_string()),

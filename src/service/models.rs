@@ -57,7 +57,7 @@ impl Adapter {
     /// What all upstreams list; those that cannot be asked are left out, unless that is all of them.
     async fn models(&self, call: &Call) -> Result<Vec<Model>, Error> {
         call.set_fields(Fields::MODELS);
-        let upstreams = self.upstreams.choose_all(call.wanted())?;
+        let upstreams = self.upstreams.choose_all(&call.wanted)?;
         // One alone has as long as the caller waits.
         let limit = (upstreams.len() > 1).then_some(LISTING_TIMEOUT);
         let mut asked = JoinSet::new();
@@ -111,7 +111,7 @@ async fn listed(upstream: &Chosen, call: &Call) -> Result<Vec<Model>, Error> {
         services: services(&upstream.routes().await),
     };
     let mut models = models::models(list, &server);
-    models.retain(|model| upstream.offers(&model.id));
+    models.retain(|model| upstream.offers(&model.id, call.identity()));
     for model in &mut models {
         model.aliases = upstream.aliases(&model.id);
     }

@@ -58,6 +58,7 @@ impl Observer {
                     ?code,
                     reason,
                     request_id = call.id(),
+                    caller = call.identity().name(),
                     model = start(call.model()),
                     duration_ms = millis(call.begun, Instant::now()),
                     first_response_ms = call.first_response.get().map(|&at| millis(call.begun, at)),
@@ -98,7 +99,7 @@ impl Observer {
             code: code.into(),
             reason,
             seconds: call.begun.elapsed().as_secs_f64(),
-            caller: None,
+            caller: call.identity().name(),
         };
         self.telemetry.end(&call.headers.record, &ended)
     }

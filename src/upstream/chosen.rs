@@ -12,6 +12,7 @@ use super::{
     route::Route, transport::Headers, wanted::KEY,
 };
 use crate::{
+    access::Identity,
     openai::{named::Named, transcription::TranscriptionForm, version::Version},
     telemetry::{Attempt, Counted, Label},
 };
@@ -23,7 +24,7 @@ pub(crate) struct Chosen {
     pub(super) picked: Picked,
     /// Where to go if no replica can be reached, and the model there.
     pub(super) fallback: Option<(Arc<Group>, String)>,
-    /// The key of a caller that chose the URL.
+    /// The key of a caller that chose the URL, or whose key is the upstream's to check.
     pub(super) authorization: Option<HeaderValue>,
     /// The model that the caller named, for the metrics; empty for none.
     pub(super) model: Label,
@@ -143,10 +144,11 @@ impl Chosen {
         aliases.map(|(alias, _real)| alias.clone()).collect()
     }
 
-    /// Whether callers may use the model, which the upstream lists.
-    pub(crate) fn offers(&self, model: &str) -> bool {
+    /// Whether the caller may use the model, which the upstream lists.
+    pub(crate) fn offers(&self, model: &str, identity: &Identity) -> bool {
         let models = &self.group.config.models;
-        models.is_empty() || models.iter().any(|it| it == model)
+        let is_offered = models.is_empty() || models.iter().any(|it| it == model);
+        is_offered && self.group.permits(identity, model)
     }
 
     /// The headers with the caller's key, where there is one.

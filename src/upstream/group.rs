@@ -21,6 +21,7 @@ use super::{
     replica::Replica,
 };
 use crate::{
+    access::Identity,
     config,
     telemetry::{Label, Metrics, OTHER},
 };
@@ -142,6 +143,16 @@ impl Group {
         self.config.aliases.contains_key(model)
             || self.config.models.iter().any(is)
             || self.config.models.is_empty() && self.discovered.load().iter().any(is)
+    }
+
+    /// What an alias stands for; other names stand for themselves.
+    pub(super) fn real<'a>(&'a self, model: &'a str) -> &'a str {
+        self.config.aliases.get(model).map_or(model, String::as_str)
+    }
+
+    /// Whether the caller may use the model, by whatever name.
+    pub(super) fn permits(&self, identity: &Identity, model: &str) -> bool {
+        identity.may_use(|name| self.real(name) == self.real(model))
     }
 
     /// A model as a label: by its name where that is configured or listed.

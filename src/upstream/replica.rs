@@ -120,6 +120,11 @@ impl Replica {
             Verdict::Good => {
                 if self.is_troubled.load(Relaxed) {
                     self.with(|trouble| {
+                        // A replica may answer calls while its probes fail: they count on until it is out. Then it is
+                        // only tried where all are out, and its answer counts for more.
+                        if trouble.fails_probes && trouble.n_failures < MAX_FAILURES {
+                            return;
+                        }
                         let rests_until = trouble.rests_until.filter(|it| Instant::now() < *it);
                         *trouble = Trouble {
                             rests_until,

@@ -16,6 +16,7 @@ use super::{
     wanted::{Unroutable, Wanted, foreign_url},
 };
 use crate::{
+    access::Access,
     config::{self, Config, NamedUpstream},
     openai::named::Named,
     telemetry::{Label, Metrics},
@@ -37,6 +38,7 @@ pub(super) struct State {
     pub(super) common: config::Upstream,
     pub(super) limits: config::Limits,
     pub(super) source: Option<config::Source>,
+    pub(super) access: Arc<Access>,
     pub(super) metrics: Arc<Metrics>,
     /// The file's settings that need a restart, as they were at the start.
     pub(super) fixed: [Option<String>; 2],
@@ -119,11 +121,17 @@ impl Upstreams {
             common: config.upstream.clone(),
             limits: config.limits,
             source,
+            access: Arc::new(Access::new(config)),
             metrics: Arc::clone(metrics),
             fixed,
             foreign: Mutex::default(),
             readiness,
         })))
+    }
+
+    /// Who may call.
+    pub(crate) fn access(&self) -> Arc<Access> {
+        Arc::clone(&self.0.access)
     }
 
     pub(crate) fn readiness(&self) -> watch::Receiver<Readiness> {
@@ -133,26 +141,39 @@ impl Upstreams {
     /// The replica for a call, whose request gets the model's real name.
     pub(crate) async fn choose(
         &self,
-        wanted: Option<&Wanted>,
+        wanted: &Wanted,
         request: &mut impl Named,
     ) -> Result<Chosen, Unroutable> {
-        let group = self.group(wanted, request.model()).await?;
-        let model = request.model().map(|it| group.label(it));
-        if let Some(real) = request.model().and_then(|it| group.config.aliases.get(it)) {
+        let identity = &wanted.identity;
+        let group = self.group(wanted, request.model()).await;
+        let Some(model) = request.model() else {
+            // What the upstream would take is not known here.
+            return match identity.models() {
+                Some(models) => Err(Unroutable::NoModel(models.join(", "))),
+                None => self.chosen(group?, wanted),
+            };
+        };
+        let is_permitted = match &group {
+            Ok(group) => group.permits(identity, model),
+            // Nor is it told which models there are.
+            Err(_) => identity.may_use(|name| name == model),
+        };
+        let group = match is_permitted {
+            true => group?,
+            false => return Err(Unroutable::NotAllowed),
+        };
+        let label = group.label(model);
+        if let Some(real) = group.config.aliases.get(model) {
             request.set_model(real);
         }
         let mut chosen = self.chosen(group, wanted)?;
-        chosen.model = model.unwrap_or_default();
+        chosen.model = label;
         Ok(chosen)
     }
 
     /// The upstreams that a call about models asks, each by a replica.
-    pub(crate) fn choose_all(&self, wanted: Option<&Wanted>) -> Result<Vec<Chosen>, Unroutable> {
-        let groups = match wanted
-            .map(|wanted| self.named(wanted))
-            .transpose()?
-            .flatten()
-        {
+    pub(crate) fn choose_all(&self, wanted: &Wanted) -> Result<Vec<Chosen>, Unroutable> {
+        let groups = match self.named(wanted)? {
             Some(group) => vec![group],
             None => self.0.table.load().groups.clone(),
         };
@@ -160,20 +181,16 @@ impl Upstreams {
         chosen.collect()
     }
 
-    fn chosen(&self, group: Arc<Group>, wanted: Option<&Wanted>) -> Result<Chosen, Unroutable> {
-        let (session, authorization) = match wanted {
-            Some(wanted) => (wanted.session()?, wanted.authorization()?),
-            None => (None, None),
-        };
-        let picked = group.pick(session).ok_or(Unroutable::Overloaded)?;
+    fn chosen(&self, group: Arc<Group>, wanted: &Wanted) -> Result<Chosen, Unroutable> {
+        let authorization = wanted.authorization()?;
+        let picked = group
+            .pick(wanted.session()?)
+            .ok_or(Unroutable::Overloaded)?;
         let fallback = (group.config.fallback.as_deref()).and_then(|model| {
             let group = self.0.table.load().serving(model)?.clone();
-            let real = group
-                .config
-                .aliases
-                .get(model)
-                .map_or(model, String::as_str);
-            Some((Arc::clone(&group), real.to_owned()))
+            let real = group.real(model).to_owned();
+            let is_permitted = group.permits(&wanted.identity, model);
+            is_permitted.then_some((group, real))
         });
         Ok(Chosen {
             group,
@@ -188,6 +205,7 @@ impl Upstreams {
     fn named(&self, wanted: &Wanted) -> Result<Option<Arc<Group>>, Unroutable> {
         if let Some(url) = &wanted.url {
             let url = foreign_url(url.as_bytes(), &self.0.table.load().origins);
+            let url = url.filter(|_| wanted.identity.may_choose_url());
             return self.foreign(url.ok_or(Unroutable::ForeignUrl)?).map(Some);
         }
         let Some(name) = &wanted.upstream else {
@@ -199,14 +217,8 @@ impl Upstreams {
         Ok(Some(Arc::clone(group.ok_or(Unroutable::UnknownUpstream)?)))
     }
 
-    async fn group(
-        &self,
-        wanted: Option<&Wanted>,
-        model: Option<&str>,
-    ) -> Result<Arc<Group>, Unroutable> {
-        if let Some(wanted) = wanted
-            && let Some(group) = self.named(wanted)?
-        {
+    async fn group(&self, wanted: &Wanted, model: Option<&str>) -> Result<Arc<Group>, Unroutable> {
+        if let Some(group) = self.named(wanted)? {
             return Ok(group);
         }
         if let Some(group) = self.known(model)? {

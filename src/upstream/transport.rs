@@ -213,7 +213,10 @@ impl Transport {
     fn headers(&self, headers: &Headers, attempt: &Attempt) -> HeaderMap {
         let mut all = self.headers.clone();
         all.insert(X_REQUEST_ID, attempt.id.clone());
-        all.extend(headers.trace.iter().cloned());
+        // A key of the caller's takes the place of the operator's; `extend` would send both.
+        for (name, value) in &headers.trace {
+            all.insert(name, value.clone());
+        }
         headers.record.inject(&mut all);
         all
     }

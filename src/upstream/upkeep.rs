@@ -3,6 +3,7 @@
 use std::{
     convert::Infallible,
     future::pending,
+    mem,
     sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
 };
@@ -141,7 +142,7 @@ impl Upstreams {
     }
 
     /// Takes over what the file says, where that has changed or somebody asked for it.
-    async fn take(&self, upstreams: config::Upstreams, is_asked: bool) -> Result<(), String> {
+    async fn take(&self, mut upstreams: config::Upstreams, is_asked: bool) -> Result<(), String> {
         let before = self.0.table.load_full();
         if !is_asked && upstreams.fingerprint == before.fingerprint {
             return Ok(());
@@ -151,6 +152,7 @@ impl Upstreams {
         let fixed: Vec<_> = settings
             .filter_map(|(name, (running, new))| (running != new).then_some(name))
             .collect();
+        let callers = mem::take(&mut upstreams.callers);
         let new = Table::new(
             upstreams,
             &before.groups,
@@ -160,6 +162,8 @@ impl Upstreams {
         );
         let new =
             new.map_err(|error| format!("{error}: {:?}", std::error::Error::source(&error)))?;
+        // At once, since what follows may wait for an upstream.
+        self.0.access.replace(&callers);
         let is_kept = |it: &Arc<Group>| before.groups.iter().any(|old| Arc::ptr_eq(old, it));
         let mut changed = new.groups.clone();
         changed.retain(|it| !is_kept(it));

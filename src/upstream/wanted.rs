@@ -1,16 +1,19 @@
-//! What a caller's metadata says about the upstream.
+//! Who calls, and what its metadata says about the upstream.
 
 use std::collections::BTreeSet;
 
 use http::{HeaderMap, HeaderValue, header::AUTHORIZATION};
 use url::Url;
 
+use crate::access::Identity;
+
 const MAX_SESSION_BYTES: usize = 128;
 const MAX_URL_BYTES: usize = 2048;
 
-/// The metadata of one call.
+/// Of one call.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Wanted {
+    pub(crate) identity: Identity,
     pub(super) url: Option<HeaderValue>,
     /// Never without `url`.
     key: Option<HeaderValue>,
@@ -26,6 +29,9 @@ pub(crate) enum Unroutable {
     ForeignUrl,
     #[error("adapter-upstream names no configured upstream")]
     UnknownUpstream,
+    /// Whether there is such a model is not told.
+    #[error("the caller may not use the model")]
+    NotAllowed,
     #[error("no upstream has the model")]
     UnknownModel,
     #[error("no upstream has the model, of those that could be asked for their models")]
@@ -41,23 +47,15 @@ pub(crate) enum Unroutable {
 }
 
 impl Wanted {
-    /// `None` where the metadata says nothing, as nearly always.
-    pub(crate) fn of(headers: &HeaderMap) -> Option<Box<Self>> {
+    pub(crate) fn of(headers: &HeaderMap, identity: Identity) -> Self {
         let value = |name| headers.get(name).cloned();
-        let wanted = Self {
+        Self {
+            identity,
             url: value("adapter-upstream-url"),
             key: value("adapter-upstream-key"),
             upstream: value("adapter-upstream"),
             session: value("adapter-session"),
-        };
-        let Self {
-            url,
-            key,
-            upstream,
-            session,
-        } = &wanted;
-        let is_any = [url, key, upstream, session].iter().any(|it| it.is_some());
-        is_any.then(|| Box::new(wanted))
+        }
     }
 
     pub(super) fn session(&self) -> Result<Option<&[u8]>, Unroutable> {
@@ -70,7 +68,9 @@ impl Wanted {
     /// The caller's key, as it is sent.
     pub(super) fn authorization(&self) -> Result<Option<HeaderValue>, Unroutable> {
         let Some(key) = &self.key else {
-            return Ok(None);
+            // A key for the operator's upstream is not for another.
+            let forwarded = self.identity.forwarded();
+            return Ok(forwarded.filter(|_| self.url.is_none()).cloned());
         };
         let fits = |key: &&[u8]| self.url.is_some() && key.iter().all(u8::is_ascii_graphic);
         let key = Some(key.as_bytes()).filter(fits).ok_or(Unroutable::Key)?;

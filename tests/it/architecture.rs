@@ -35,6 +35,11 @@ const IMPURE: &[&str] = &[
 
 const MODULES: &[Module] = &[
     Module {
+        name: "access",
+        may_name: &["config"],
+        must_not_hold: &["tonic::", "hyper::", "env::"],
+    },
+    Module {
         name: "ask",
         may_name: &["config", "proto", "telemetry"],
         must_not_hold: &["hyper::", "env::", "tracing::"],
@@ -61,13 +66,14 @@ const MODULES: &[Module] = &[
     },
     Module {
         name: "server",
-        may_name: &["config", "proto", "service", "telemetry"],
+        may_name: &["access", "config", "proto", "service", "telemetry"],
         must_not_hold: &["env::"],
     },
     Module {
         name: "service",
         // `openai` for the words in which vLLM refuses.
         may_name: &[
+            "access",
             "config",
             "openai",
             "proto",
@@ -99,7 +105,7 @@ const MODULES: &[Module] = &[
     },
     Module {
         name: "upstream",
-        may_name: &["config", "openai", "sse", "telemetry"],
+        may_name: &["access", "config", "openai", "sse", "telemetry"],
         must_not_hold: &["tonic::", "env::"],
     },
 ];

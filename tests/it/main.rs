@@ -1,5 +1,7 @@
 //! Tests over real sockets: the adapter before a scripted upstream, called through the generated client.
 //!
+//! - `access`: callers by their keys, what they may use, and how much.
+//! - `access_tls`: callers by their certificates, and keys over TLS, on the web port too.
 //! - `architecture`: the modules of `src/` depend on each other in one direction.
 //! - `ask`: the client for the terminal.
 //! - `demo`: the simulated vLLM answers through the adapter.
@@ -52,6 +54,8 @@
     reason = "tests"
 )]
 
+mod access;
+mod access_tls;
 mod architecture;
 mod ask;
 mod batches;

@@ -1,112 +1,31 @@
 //! Callers that are reached by TLS, with and without a certificate, and probes that are not.
 
-use std::{
-    path::{Path, PathBuf},
-    time::{Duration, SystemTime},
-};
+use std::time::{Duration, SystemTime};
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, SanType};
-use rustix::process::Signal;
+use rustix::process::Signal as ProcessSignal;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
 };
 use tonic::{
     Code,
-    transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity},
+    transport::{Channel, ClientTlsConfig, Endpoint},
 };
 use vllm_grpc_adapter::proto::generation_service_client::GenerationServiceClient;
 
 use crate::support::{
-    process::{Builder, Process, binary},
+    certificates::{Authority, DAY, Files, Pair},
+    file::File,
+    process::{Process, binary},
     reply::Reply,
     requests::prompt,
+    signal::Signal,
     soon,
     vllm::Vllm,
     wire,
 };
 
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
-
 const SEARCH: &str = "spiffe://example.org/ns/search/sa/web";
-
-/// A root of trust, whose certificates tests give to servers and callers.
-struct Authority(CertifiedIssuer<'static, KeyPair>);
-
-/// A certificate and its key, in PEM.
-struct Pair {
-    cert: String,
-    key: String,
-}
-
-/// Files of one test.
-struct Files(PathBuf);
-
-// === impl Authority ===
-
-impl Authority {
-    fn new() -> Self {
-        let mut params = CertificateParams::default();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
-    }
-
-    fn root(&self) -> Certificate {
-        Certificate::from_pem(self.0.pem())
-    }
-
-    /// A certificate for that name, which is a URI where it looks like one, valid until then.
-    fn certify_until(&self, name: &str, until: SystemTime) -> Pair {
-        let mut params = CertificateParams::default();
-        params.subject_alt_names = vec![match name.contains("://") {
-            true => SanType::URI(name.try_into().unwrap()),
-            false => SanType::DnsName(name.try_into().unwrap()),
-        }];
-        params.not_before = (SystemTime::now() - 10 * DAY).into();
-        params.not_after = until.into();
-        let key = KeyPair::generate().unwrap();
-        Pair {
-            cert: params.signed_by(&key, &self.0).unwrap().pem(),
-            key: key.serialize_pem(),
-        }
-    }
-
-    fn certify(&self, name: &str) -> Pair {
-        self.certify_until(name, SystemTime::now() + 10 * DAY)
-    }
-}
-
-// === impl Pair ===
-
-impl Pair {
-    fn identity(&self) -> Identity {
-        Identity::from_pem(&self.cert, &self.key)
-    }
-}
-
-// === impl Files ===
-
-impl Files {
-    fn of(test: &str) -> Self {
-        let name = format!("{test}-{}", std::process::id());
-        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-        std::fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-
-    fn write(&self, name: &str, text: &str) -> String {
-        let path = self.0.join(name);
-        std::fs::write(&path, text).unwrap();
-        path.to_str().unwrap().to_owned()
-    }
-
-    /// An adapter that shows this certificate.
-    fn serving(&self, vllm: &Vllm, server: &Pair) -> Builder {
-        Process::before(&vllm.base_url())
-            .flag("--tls-cert", &self.write("cert.pem", &server.cert))
-            .flag("--tls-key", &self.write("key.pem", &server.key))
-    }
-}
 
 /// Connects with TLS; why it cannot, where it cannot.
 async fn connect(process: &Process, tls: ClientTlsConfig) -> Result<Channel, String> {
@@ -158,6 +77,11 @@ async fn callers_need_a_certificate_of_the_root_with_one_of_the_names() {
             "invalid peer certificate: BadSignature",
         ),
         ("expired", Some(expired), "expired"),
+        (
+            "without a name",
+            Some(ours.certify("")),
+            "in --tls-client-ids: it has none",
+        ),
         (
             "of another name",
             Some(ours.certify(another)),
@@ -221,6 +145,47 @@ async fn new_connections_get_the_certificate_that_has_replaced_the_first() {
 }
 
 #[tokio::test]
+async fn no_call_fails_while_certificates_are_swapped() {
+    let (before, after) = (Authority::new(), Authority::new());
+    let files = Files::of("swap");
+    let vllm = Vllm::replying(Reply::json(200, wire::answer("a"))).await;
+    let process = files
+        .serving(&vllm, &before.certify("localhost"))
+        .start()
+        .await;
+    let both = || ClientTlsConfig::new().ca_certificates([before.root(), after.root()]);
+    let (mut n_calls, is_over) = (0, Signal::new());
+    let calls = async {
+        while !is_over.is_given() {
+            // Each by a connection of its own.
+            assert_eq!(called(&process, both()).await, Some(Code::Ok), "{n_calls}");
+            n_calls += 1;
+        }
+    };
+    let swaps = async {
+        for n in 1..=2 {
+            let pair = [&before, &after][n % 2].certify("localhost");
+            files.write("cert.pem", &pair.cert);
+            files.write("key.pem", &pair.key);
+            let said = async {
+                while process
+                    .log()
+                    .matches("the TLS files were read again")
+                    .count()
+                    < n
+                {
+                    tokio::task::yield_now().await;
+                }
+            };
+            soon("waiting for the files to be read", said).await;
+        }
+        is_over.give();
+    };
+    tokio::join!(calls, swaps);
+    assert!(n_calls > 0);
+}
+
+#[tokio::test]
 async fn a_plain_caller_of_a_tls_port_is_closed_and_so_is_the_reverse() {
     let ours = Authority::new();
     let files = Files::of("mixed");
@@ -252,6 +217,55 @@ async fn a_plain_caller_of_a_tls_port_is_closed_and_so_is_the_reverse() {
     assert_eq!(vllm.n_requests(), 0);
 }
 
+/// The HTTP status of the admin port.
+async fn probed(process: &Process, path: &str) -> u16 {
+    let log = process.log();
+    let mut lines = log.lines();
+    let admin = lines.find_map(|line| line.split_once("admin=")).unwrap().1;
+    let admin = admin.replace("\u{1b}[0m", "");
+    let mut socket = TcpStream::connect(&admin).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nhost: probe\r\nconnection: close\r\n\r\n");
+    socket.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    let read = soon("a probe", socket.read_to_string(&mut answer)).await;
+    read.unwrap();
+    answer.split(' ').nth(1).unwrap().parse().unwrap()
+}
+
+#[tokio::test]
+async fn a_probe_may_ask_whether_each_upstream_has_a_replica() {
+    let vllm = Vllm::replying(Reply::json(200, wire::answer("a"))).await;
+    let text = format!(
+        "[[upstream]]\nname = \"a\"\nurls = [\"{}\"]\n",
+        vllm.base_url()
+    );
+    let file = File::new("readyz.toml", &text);
+    let with_replica = Process::configured(&file.0)
+        .flag("--probe-interval", "50ms")
+        .flag("--admin-listen", "127.0.0.1:0")
+        .start();
+    let without = Process::alone()
+        .flag("--admin-listen", "127.0.0.1:0")
+        .start();
+    let (with_replica, without) = tokio::join!(with_replica, without);
+    becomes(&without, "/readyz", 200).await;
+    assert_eq!(probed(&without, "/readyz?upstream").await, 503);
+    becomes(&with_replica, "/readyz?upstream", 200).await;
+    vllm.set_health(503);
+    becomes(&with_replica, "/readyz?upstream", 503).await;
+    assert_eq!(probed(&with_replica, "/readyz").await, 200);
+}
+
+/// Waits until the admin port answers so.
+async fn becomes(process: &Process, path: &str, status: u16) {
+    let asking = async {
+        while probed(process, path).await != status {
+            tokio::task::yield_now().await;
+        }
+    };
+    soon(path, asking).await;
+}
+
 #[tokio::test]
 async fn probes_are_answered_in_clear_until_the_drain() {
     let vllm = Vllm::replying(Reply::json(200, wire::answer("a"))).await;
@@ -260,30 +274,11 @@ async fn probes_are_answered_in_clear_until_the_drain() {
         .flag("--drain-delay", "1h")
         .start()
         .await;
-    let log = process.log();
-    let admin = log
-        .lines()
-        .find_map(|line| line.split_once("admin="))
-        .unwrap()
-        .1;
-    let admin = admin.replace("\u{1b}[0m", "");
-    let status = async |path: &str| {
-        let mut socket = TcpStream::connect(&admin).await.unwrap();
-        let request = format!("GET {path} HTTP/1.1\r\nhost: probe\r\nconnection: close\r\n\r\n");
-        socket.write_all(request.as_bytes()).await.unwrap();
-        let mut answer = String::new();
-        soon("a probe", socket.read_to_string(&mut answer))
-            .await
-            .unwrap();
-        let status = answer.split(' ').nth(1).unwrap();
-        status.parse::<u16>().unwrap()
-    };
-    assert_eq!(
-        (status("/livez").await, status("/readyz").await),
-        (200, 200)
-    );
+    let status = async |path: &str| probed(&process, path).await;
+    becomes(&process, "/readyz", 200).await;
+    assert_eq!(status("/livez").await, 200);
     assert_eq!(status("/metrics-of-nobody").await, 404);
-    process.send(Signal::TERM);
+    process.send(ProcessSignal::TERM);
     process.says("health is NOT_SERVING").await;
     assert_eq!(
         (status("/livez").await, status("/readyz").await),

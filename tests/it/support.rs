@@ -2,7 +2,9 @@
 
 pub(crate) mod adapter;
 pub(crate) mod bounds;
+pub(crate) mod certificates;
 pub(crate) mod fault_proxy;
+pub(crate) mod file;
 pub(crate) mod outcome;
 pub(crate) mod process;
 pub(crate) mod raw_h2;

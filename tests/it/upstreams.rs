@@ -12,7 +12,7 @@ use tonic_health::pb::{
 };
 use url::Url;
 use vllm_grpc_adapter::{
-    config::{NamedUpstream, Source, UpstreamTls, Upstreams},
+    config::{CallerRules, NamedUpstream, Source, UpstreamTls, Upstreams},
     proto::{
         GenerateRequest, GenerateResponse, GetModelRequest, ListModelsRequest,
         generation_service_client::GenerationServiceClient,
@@ -85,7 +85,7 @@ fn allowing(list: Vec<NamedUpstream>, origins: &[&Url]) -> Builder {
         origins: origins.iter().map(origin).collect::<BTreeSet<_>>(),
         ..Upstreams::default()
     };
-    let source = Source("/no/such/file".into());
+    let source = Source("/no/such/file".into(), CallerRules::default());
     Adapter::before(Url::parse("http://127.0.0.1:1/v1").unwrap())
         .with(|config| config.upstreams = Some((upstreams, source)))
 }

@@ -1,10 +1,5 @@
 //! The configuration file: what `check` says of it, and how it is read again.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
-
 use rustix::process::Signal as Hangup;
 use tonic::Code;
 use url::Url;
@@ -12,6 +7,7 @@ use vllm_grpc_adapter::proto::GenerateRequest;
 
 use crate::{
     support::{
+        file::File,
         process::{Process, binary},
         reply::Reply,
         signal::Signal,
@@ -21,30 +17,6 @@ use crate::{
     },
     upstreams::replica,
 };
-
-/// A file of its own, which is removed with it.
-struct File(PathBuf);
-
-impl File {
-    fn new(name: &str, text: &str) -> Self {
-        let file = Self(Path::new(env!("CARGO_TARGET_TMPDIR")).join(name));
-        file.write(text);
-        file
-    }
-
-    /// As `ConfigMap`s do: the new file takes the place of the old one.
-    fn write(&self, text: &str) {
-        let new = self.0.with_extension("new");
-        fs::write(&new, text).unwrap();
-        fs::rename(new, &self.0).unwrap();
-    }
-}
-
-impl Drop for File {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.0);
-    }
-}
 
 fn upstream(name: &str, model: &str, url: &Url) -> String {
     format!("[[upstream]]\nname = {name:?}\nurls = [\"{url}\"]\nmodels = [{model:?}]\n")

@@ -5,6 +5,10 @@
 // ADAPTER is the program; into the folder SCREENSHOTS go the pictures of the documentation.
 
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { SOON_MS, browser, demo, load, until } from "./bench.mjs";
 
 const PIXEL = Buffer.from(
@@ -14,7 +18,7 @@ const PIXEL = Buffer.from(
 
 const [adapter, screenshots] = process.argv.slice(2);
 
-async function open(chromium, url, options = {}) {
+async function loaded(chromium, url, options = {}) {
   const context = await chromium.newContext({ viewport: { width: 1280, height: 800 }, ...options });
   const page = await context.newPage();
   page.setDefaultTimeout(SOON_MS);
@@ -29,6 +33,11 @@ async function open(chromium, url, options = {}) {
     document.addEventListener("securitypolicyviolation", (event) => console.error(`CSP: ${event.violatedDirective}`));
   });
   await page.goto(url);
+  return page;
+}
+
+async function open(chromium, url, options) {
+  const page = await loaded(chromium, url, options);
   await page.waitForFunction(() => document.querySelector("#model").options.length > 0);
   return page;
 }
@@ -157,6 +166,36 @@ const CASES = {
   },
 };
 
+// Before an adapter that knows its callers by their keys.
+async function a_key_is_asked_for(chromium) {
+  const folder = await mkdtemp(join(tmpdir(), "page-"));
+  const made = execFileSync(adapter, ["keygen", "page"], { encoding: "utf8" });
+  const config = join(folder, "adapter.toml");
+  const upstream = '[[upstream]]\nname = "demo"\nurls = ["http://127.0.0.1:1/v1"]\n';
+  await writeFile(config, upstream + made.slice(made.indexOf("[[caller]]")));
+  const { page: url, stop } = await demo(adapter, "--config", config);
+  const page = await loaded(chromium, url);
+  try {
+    await page.waitForSelector("#key-dialog[open]");
+    await page.fill("#key", "wrong");
+    await page.press("#key", "Enter");
+    await page.waitForFunction(() => document.querySelector("#key-dialog[open] #key")?.value === "");
+    await page.fill("#key", made.split("\n")[1]);
+    await page.press("#key", "Enter");
+    await page.waitForFunction(() => document.querySelector("#model").options.length > 0);
+    await ask(page, "Hello!");
+    await ended(page);
+    assert.equal(await answer(page).locator(".text").textContent(), "Hello! How can I help you today?");
+    const kept = await page.evaluate(() => JSON.stringify({ ...localStorage, ...sessionStorage }) + document.cookie);
+    assert.equal(kept, "{}");
+    assert.deepEqual(page.faults, []);
+  } finally {
+    await page.context().close();
+    stop();
+    await rm(folder, { recursive: true });
+  }
+}
+
 async function picture(chromium, url, name, options) {
   const page = await open(chromium, url, options);
   await ask(page, "Think about 17 + 25.");
@@ -194,6 +233,13 @@ try {
     console.log(`${name}: ${result}`);
     await page.context().close();
   }
+  try {
+    await a_key_is_asked_for(chromium);
+    console.log("a_key_is_asked_for: ok");
+  } catch (error) {
+    failed += 1;
+    console.log(`a_key_is_asked_for: FAILED ${error.message.slice(0, 600)}`);
+  }
   if (screenshots) {
     await pictures(chromium, url);
   }
@@ -201,5 +247,5 @@ try {
   await chromium.close();
   stop();
 }
-console.log(`${Object.keys(CASES).length - failed} passed, ${failed} failed`);
+console.log(`${Object.keys(CASES).length + 1 - failed} passed, ${failed} failed`);
 process.exitCode = failed === 0 ? 0 : 1;

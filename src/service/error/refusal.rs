@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tonic::Code::{
     self, Aborted, DeadlineExceeded, FailedPrecondition, Internal, InvalidArgument, NotFound,
-    PermissionDenied, ResourceExhausted, Unavailable,
+    PermissionDenied, ResourceExhausted, Unauthenticated, Unavailable,
 };
 
 use super::{
@@ -23,6 +23,7 @@ use crate::{
 const OPERATOR: &str =
     "the adapter is misconfigured for its upstream; ask its operator, giving the request id";
 const BUSY: &str = "the upstream cannot take the request now";
+const KEY: &str = "the upstream does not take the caller's key";
 const CONFLICT: &str = "the upstream reports a conflict";
 const STATE: &str = "the upstream reports that a precondition of the request is not met";
 const LARGE: &str = "the request is larger than the upstream takes";
@@ -50,6 +51,11 @@ pub(super) fn report(refusal: &Refusal, call: &Call) -> Report {
 fn by_status(refusal: &Refusal, call: &Call) -> Report {
     let after = refusal.retry_after;
     let (code, reason, text) = match refusal.status {
+        // The key is the caller's own.
+        401 if call.identity().forwarded().is_some() => (Unauthenticated, "KEY_INVALID", KEY),
+        403 if call.identity().forwarded().is_some() => {
+            (PermissionDenied, "UPSTREAM_FORBIDDEN", KEY)
+        }
         401 => (Internal, "UPSTREAM_AUTH", OPERATOR),
         402 => (Internal, "UPSTREAM_BILLING", OPERATOR),
         403 => (Internal, "UPSTREAM_FORBIDDEN", OPERATOR),

@@ -70,6 +70,12 @@ impl Report {
         self
     }
 
+    /// A repeat may help after that time.
+    pub(super) fn after(mut self, time: Duration) -> Self {
+        self.retry = Retry::After(time);
+        self
+    }
+
     /// The upstream has worked for it, so no library may repeat it unasked. It never repeats a stream that has begun.
     pub(super) fn after_work(mut self, call: &Call) -> Self {
         if !call.is_stream() {
@@ -115,7 +121,8 @@ impl Report {
             Retry::Unsaid => {}
             Retry::After(after) => {
                 details.set_retry_info(Some(after));
-                let millis = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
+                let millis = after.as_nanos().div_ceil(1_000_000);
+                let millis = u64::try_from(millis).unwrap_or(u64::MAX);
                 metadata.insert(PUSHBACK, MetadataValue::from(millis));
             }
             Retry::Never => {

@@ -5,6 +5,7 @@ use tonic_types::StatusExt;
 
 use super::*;
 use crate::{
+    access::Identity,
     config::Policy,
     openai::error::ErrorBody,
     proto,
@@ -25,7 +26,11 @@ const NO_MODEL: &str = r#"{"error":{"message":"The model `x` does not exist. Val
 /// A call of that id for a model.
 fn call_of(id: &str, model: &str) -> Call {
     let request = http::Request::builder().header("x-request-id", id);
-    let call = Call::at_head(&request.body(()).unwrap().into_parts().0, None);
+    let call = Call::at_head(
+        &request.body(()).unwrap().into_parts().0,
+        None,
+        Identity::default(),
+    );
     call.set_model(model);
     call
 }
@@ -285,7 +290,7 @@ fn waiting_is_told_where_it_helps() {
     assert!((500..=1500).contains(&spread));
     // Paid for, and the headers are not out: the library must not repeat it.
     let head = http::Request::get("/s/StreamGenerate").body(()).unwrap();
-    let streamed = Call::at_head(&head.into_parts().0, None);
+    let streamed = Call::at_head(&head.into_parts().0, None, Identity::default());
     let cut = || Error::Upstream(upstream::Error::Truncated(None));
     assert_eq!(told(&cut()), Some("-1".to_owned()));
     assert_eq!(pushback(&cut(), &streamed), None);

@@ -2,23 +2,25 @@
 
 use tonic::{
     Code::{
-        self, Aborted, Cancelled, DeadlineExceeded, Internal, ResourceExhausted, Unavailable,
-        Unimplemented,
+        self, Aborted, Cancelled, DeadlineExceeded, Internal, ResourceExhausted, Unauthenticated,
+        Unavailable, Unimplemented,
     },
     Status,
 };
 
-use super::{
-    refusal::about_a_second,
-    report::{Report, Retry},
+use super::{refusal::about_a_second, report::Report};
+use crate::{
+    access::Denied,
+    service::{call::Call, deadline::Ending},
 };
-use crate::service::{call::Call, deadline::Ending};
 
 /// Why a call ends outside the service. The text is the status's message.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum TransportError {
     #[error("{0}")]
     Ended(Ending),
+    #[error("{0}")]
+    Denied(#[from] Denied),
     #[error("internal error")]
     Panicked,
     #[error("grpc-timeout must be 1 to 8 digits and a unit")]
@@ -52,13 +54,20 @@ impl TransportError {
                 let (code, reason) = ended(*ending);
                 report(code, reason)
             }
+            Self::Denied(Denied::NoKey) => report(Unauthenticated, "KEY_MISSING"),
+            Self::Denied(Denied::WrongKey) => report(Unauthenticated, "KEY_INVALID"),
+            Self::Denied(Denied::Concurrency) => {
+                let after = about_a_second(call.id());
+                report(ResourceExhausted, "KEY_CONCURRENCY").after(after)
+            }
+            Self::Denied(Denied::Rate(after)) => {
+                report(ResourceExhausted, "KEY_RATE_LIMITED").after(*after)
+            }
             Self::Panicked => report(Internal, "ADAPTER_PANIC"),
             // As grpc-go answers; INVALID_ARGUMENT would blame a field.
             Self::MalformedTimeout => report(Internal, "MALFORMED_TIMEOUT"),
             Self::Overloaded => {
-                let mut report = report(ResourceExhausted, "OVERLOADED");
-                report.retry = Retry::After(about_a_second(call.id()));
-                report
+                report(ResourceExhausted, "OVERLOADED").after(about_a_second(call.id()))
             }
             Self::TooMuchMemory(limit) => {
                 report(ResourceExhausted, "REQUEST_TOO_LARGE").with("limit", limit)

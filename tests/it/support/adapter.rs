@@ -193,6 +193,8 @@ fn config(base_url: Url) -> Config {
             address: None,
         },
         upstreams: None,
+        callers: Vec::new(),
+        forward_authorization: false,
         limits: Limits {
             first_token: None,
             token_idle: Some(seconds(60)),

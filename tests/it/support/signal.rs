@@ -25,6 +25,10 @@ impl Signal {
         self.0.send_replace(true);
     }
 
+    pub(crate) fn is_given(&self) -> bool {
+        *self.0.borrow()
+    }
+
     /// Ends when the signal is given; the test fails when that takes too long.
     pub(crate) async fn given(&self) {
         soon("waiting for a signal", self.given_at_last()).await;
