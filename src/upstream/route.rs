@@ -21,20 +21,6 @@ impl Route {
     pub(crate) const TRANSLATIONS: Self = Self("audio/translations");
     pub(crate) const VERSION: Self = Self("/version");
 
-    /// Those that JSON is posted to.
-    pub(super) const JSON: [Self; 10] = [
-        Self::CHAT_BATCH,
-        Self::CHAT_COMPLETIONS,
-        Self::CLASSIFY,
-        Self::COMPLETIONS,
-        Self::DETOKENIZE,
-        Self::EMBEDDINGS,
-        Self::POOLING,
-        Self::RERANK,
-        Self::SCORE,
-        Self::TOKENIZE,
-    ];
-
     /// The routes that show what a model can do: vLLM has those of the model's own tasks (vLLM 0.32).
     pub(super) const TELLING: [Self; 5] = [
         Self::CHAT_COMPLETIONS,

@@ -1,15 +1,12 @@
 //! Sends requests to one vLLM: JSON over connections that are polled in place, forms and GETs by reqwest.
 
 use std::{
-    collections::HashMap,
     sync::{Arc, atomic::AtomicU32},
     time::Duration,
 };
 
 use bytes::Bytes;
-use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, header, uri::InvalidUri,
-};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, header};
 use http_body_util::Full;
 use reqwest::multipart::{Form, Part};
 use secrecy::ExposeSecret;
@@ -44,8 +41,6 @@ pub(super) struct Transport {
     base_url: Url,
     /// The same, for sockets.
     origin: Uri,
-    /// Of the routes that JSON is posted to.
-    paths: HashMap<Route, Uri>,
     headers: HeaderMap,
     connect_timeout: Duration,
 }
@@ -97,10 +92,7 @@ impl Transport {
             bearer.set_sensitive(true);
             headers.insert(header::AUTHORIZATION, bearer);
         }
-        let path = |route: Route| Ok((route, route.path(upstream.base_url.path()).try_into()?));
-        let paths: Result<_, InvalidUri> = Route::JSON.into_iter().map(path).collect();
         Ok(Self {
-            paths: paths?,
             connector: connector::connector(tls.clone(), upstream.address),
             pool: Pool::new(upstream.idle_timeout),
             reqwest: reqwest(upstream, tls)?,
@@ -156,7 +148,8 @@ impl Transport {
         let attempt = Attempt::new(&headers.request_id);
         let mut request = Request::new(Full::new(json));
         *request.method_mut() = Method::POST;
-        *request.uri_mut() = self.paths.get(&route).cloned().unwrap_or_default();
+        let path = Uri::try_from(route.path(self.base_url.path()));
+        *request.uri_mut() = path.map_err(|error| Error::Connect(error.into()))?;
         *request.headers_mut() = self.headers(headers, &attempt);
         let json = HeaderValue::from_static("application/json");
         request.headers_mut().insert(header::CONTENT_TYPE, json);
