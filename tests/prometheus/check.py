@@ -116,6 +116,10 @@ for panel, expression in panel_queries():
     values = [it["value"][1] for it in query(expression)]
     check(f"{panel['title']}: {expression} gives {values}", any(value != "NaN" for value in values))
 for idle in ("adapter_calls_in_flight", "sum(adapter_upstream_in_flight)"):
+    # The last scrape may be of the load's last moment.
+    until = time.monotonic() + 30
+    while [it["value"][1] for it in query(idle)] != ["0"] and time.monotonic() < until:
+        time.sleep(0.5)
     check(f"{idle} is 0 after the load", [it["value"][1] for it in query(idle)] == ["0"])
 if len(sys.argv) > 3:
     draw(sys.argv[3])
