@@ -100,27 +100,34 @@ fn write(lines: &Receiver<Vec<u8>>, n_dropped: &AtomicUsize) {
         if !first.is_empty() {
             thread::sleep(WRITE_INTERVAL);
         }
-        let mut is_last = first.is_empty();
+        let (mut is_last, mut has_room) = (first.is_empty(), false);
         text.extend(first);
-        while !is_last
-            && text.len() < MAX_WRITE_BYTES
-            && let Ok(line) = lines.try_recv()
-        {
-            is_last = line.is_empty();
-            text.extend(line);
+        while !is_last && !has_room && text.len() < MAX_WRITE_BYTES {
+            match lines.try_recv() {
+                Ok(line) => {
+                    is_last = line.is_empty();
+                    text.extend(line);
+                }
+                Err(_none) => has_room = true,
+            }
+        }
+        // The report is a line too, which would be dropped with the count where no more may wait.
+        let lines_dropped = if has_room {
+            n_dropped.swap(0, Relaxed)
+        } else {
+            0
+        };
+        if lines_dropped > 0 {
+            tracing::warn!(
+                lines_dropped,
+                "lines of the log were dropped: nobody read them"
+            );
         }
         // Nothing can be done where standard error is closed.
         let _ = io::stderr().write_all(&text);
         text.clear();
         if is_last {
             return;
-        }
-        let lines_dropped = n_dropped.swap(0, Relaxed);
-        if lines_dropped > 0 {
-            tracing::warn!(
-                lines_dropped,
-                "lines of the log were dropped: nobody read them"
-            );
         }
     }
 }

@@ -316,10 +316,17 @@ async fn a_log_that_nobody_reads_holds_up_neither_calls_nor_the_end() {
 }
 
 #[tokio::test]
-async fn lines_that_were_dropped_are_reported_once_the_log_is_read_again() {
+async fn lines_that_were_dropped_are_counted_once_the_log_is_read_again() {
     let (running, unread) = unread().await;
     drop(unread);
     running.says("lines of the log were dropped").await;
+    // The report is written after what had waited. Each call has a line of its own.
+    let log = running.log();
+    let n_written = log.matches("\"Generate\"").count();
+    let (_before, count) = log.rsplit_once("lines_dropped=").unwrap();
+    let n_dropped: usize = count.split_whitespace().next().unwrap().parse().unwrap();
+    assert!(n_written < 2000, "{n_written}");
+    assert!(n_dropped >= 2000 - n_written, "{n_dropped} {n_written}");
 }
 
 #[tokio::test]
