@@ -169,8 +169,13 @@ impl Decoder {
     fn add(&mut self, line: Range<usize>) -> Result<(), Fault> {
         let line = self.buffer.get(line).unwrap_or_default();
         let Some(value) = data_value(line) else {
-            let unmarked = line.strip_prefix(BYTE_ORDER_MARK).and_then(data_value);
-            return unmarked.map_or(Ok(()), |_value| Err(Fault::ByteOrderMark));
+            let name = line.split(|byte| *byte == b':').next().unwrap_or_default();
+            let hides_data = name.starts_with(BYTE_ORDER_MARK) && name.ends_with(b"data");
+            return if hides_data {
+                Err(Fault::ByteOrderMark)
+            } else {
+                Ok(())
+            };
         };
         if self.data.len() + value.len() > self.max_event_bytes {
             return Err(self.too_large());
@@ -337,7 +342,7 @@ mod tests {
 
     #[test]
     fn a_byte_order_mark_in_mid_stream_is_a_fault() {
-        for line in ["data: b", "data:b", "data"] {
+        for line in ["data: b", "data:b", "data", " data: b", "\u{feff}data: b"] {
             for before in [
                 "data: a\n\n\u{feff}",
                 "\u{feff}\u{feff}",
