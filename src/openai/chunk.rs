@@ -14,7 +14,7 @@ use super::{
 #[serde(bound(deserialize = "'de: 'a"))]
 pub(crate) struct Chunk<'a> {
     pub(crate) id: Option<Text<'a>>,
-    pub(crate) created: Option<i64>,
+    pub(crate) created: Option<serde_json::Number>,
     pub(crate) model: Option<Text<'a>>,
     /// Empty in the chunk that holds the usage.
     pub(crate) choices: Option<Vec<Choice<'a>>>,

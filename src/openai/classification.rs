@@ -8,7 +8,7 @@ use super::response::Usage;
 #[derive(Debug, Deserialize)]
 pub(crate) struct ClassificationResponse {
     pub(crate) id: Option<String>,
-    pub(crate) created: Option<i64>,
+    pub(crate) created: Option<serde_json::Number>,
     pub(crate) model: Option<String>,
     pub(crate) data: Vec<Classification>,
     pub(crate) usage: Option<Usage>,

@@ -72,7 +72,7 @@ pub(crate) enum EncodingFormat {
 #[serde(bound(deserialize = "'de: 'a"))]
 pub(crate) struct EmbeddingResponse<'a> {
     pub(crate) id: Option<Text<'a>>,
-    pub(crate) created: Option<i64>,
+    pub(crate) created: Option<serde_json::Number>,
     pub(crate) model: Option<Text<'a>>,
     pub(crate) data: Vec<EmbeddingData<'a>>,
     pub(crate) usage: Option<Usage>,

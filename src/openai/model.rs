@@ -12,7 +12,7 @@ pub(crate) struct ModelList {
 #[derive(Debug, Deserialize)]
 pub(crate) struct ModelCard {
     pub(crate) id: String,
-    pub(crate) created: Option<i64>,
+    pub(crate) created: Option<serde_json::Number>,
     pub(crate) owned_by: Option<String>,
     pub(crate) root: Option<String>,
     /// The base model of an adapter (`LoRA`).

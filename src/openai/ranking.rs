@@ -68,7 +68,7 @@ pub(crate) struct Shared {
 #[derive(Debug, Deserialize)]
 pub(crate) struct ScoreResponse {
     pub(crate) id: Option<String>,
-    pub(crate) created: Option<i64>,
+    pub(crate) created: Option<serde_json::Number>,
     pub(crate) model: Option<String>,
     pub(crate) data: Vec<Score>,
     pub(crate) usage: Option<Usage>,

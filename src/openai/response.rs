@@ -13,7 +13,7 @@ use super::{
 #[derive(Debug, Default, Deserialize)]
 pub(crate) struct Response {
     pub(crate) id: Option<String>,
-    pub(crate) created: Option<i64>,
+    pub(crate) created: Option<serde_json::Number>,
     pub(crate) model: Option<String>,
     pub(crate) choices: Option<Vec<Choice>>,
     pub(crate) usage: Option<Usage>,

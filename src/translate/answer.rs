@@ -38,9 +38,9 @@ pub(crate) trait ChunkTranslator {
 }
 
 /// Seconds since 1970; `None` for a time that a `Timestamp` cannot hold.
-pub(super) fn create_time(seconds: i64) -> Option<prost_types::Timestamp> {
-    let timestamp = prost_types::Timestamp { seconds, nanos: 0 };
-    TIMESTAMPS.contains(&seconds).then_some(timestamp)
+pub(super) fn create_time(seconds: &serde_json::Number) -> Option<prost_types::Timestamp> {
+    let seconds = seconds.as_i64().filter(|it| TIMESTAMPS.contains(it))?;
+    Some(prost_types::Timestamp { seconds, nanos: 0 })
 }
 
 /// The token counts; what the upstream did not report stays unset.
@@ -100,15 +100,17 @@ mod tests {
     #[test]
     fn a_time_is_one_that_a_timestamp_holds() {
         for (seconds, is_held) in [
-            (0, true),
-            (-62_135_596_800, true),
-            (-62_135_596_801, false),
-            (253_402_300_799, true),
-            (253_402_300_800, false),
-            (i64::MIN, false),
-            (i64::MAX, false),
+            ("0", true),
+            ("-62135596800", true),
+            ("-62135596801", false),
+            ("253402300799", true),
+            ("253402300800", false),
+            ("9223372036854775808", false),
+            ("1000000000000000000000000000000", false),
+            ("1e30", false),
         ] {
-            assert_eq!(create_time(seconds).is_some(), is_held, "{seconds}");
+            let number = serde_json::from_str(seconds).unwrap();
+            assert_eq!(create_time(&number).is_some(), is_held, "{seconds}");
         }
     }
 

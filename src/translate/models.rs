@@ -37,7 +37,7 @@ pub(crate) fn find(models: Vec<proto::Model>, id: &str) -> Option<proto::Model> 
 fn model(card: ModelCard, server: &Server) -> proto::Model {
     proto::Model {
         id: card.id,
-        create_time: card.created.and_then(create_time),
+        create_time: card.created.as_ref().and_then(create_time),
         owned_by: card.owned_by.unwrap_or_default(),
         root: card.root.filter(|root| !is_path(root)).unwrap_or_default(),
         parent: card.parent.unwrap_or_default(),
@@ -84,7 +84,7 @@ mod tests {
             z,
             proto::Model {
                 id: "z".to_owned(),
-                create_time: create_time(7),
+                create_time: create_time(&7.into()),
                 owned_by: "vllm".to_owned(),
                 root: "org/z".to_owned(),
                 max_model_len: Some(2048),

@@ -185,7 +185,7 @@ pub(crate) fn score_response(
         scores: in_order(scores, n_documents)?,
         id: response.id.unwrap_or_default(),
         model: response.model.unwrap_or_default(),
-        create_time: response.created.and_then(create_time),
+        create_time: response.created.as_ref().and_then(create_time),
         usage: response.usage.map(usage),
     })
 }

@@ -66,7 +66,7 @@ pub(crate) fn response(
         embeddings,
         id: owned(response.id),
         model: owned(response.model),
-        create_time: response.created.and_then(create_time),
+        create_time: response.created.as_ref().and_then(create_time),
         usage: response.usage.map(usage),
     })
 }
@@ -153,7 +153,7 @@ mod tests {
         let tokens: Vec<_> = answer.embeddings[2].token_vectors.iter().collect();
         assert_eq!(tokens.len(), 2);
         assert_eq!((answer.id.as_str(), answer.model.as_str()), ("embd-1", "m"));
-        assert_eq!(answer.create_time, create_time(7));
+        assert_eq!(answer.create_time, create_time(&7.into()));
         assert_eq!(answer.usage.unwrap().prompt_tokens, Some(3));
     }
 

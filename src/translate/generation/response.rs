@@ -49,7 +49,7 @@ pub(crate) fn response(
     Ok(proto::GenerateResponse {
         id,
         model: response.model.unwrap_or_default(),
-        create_time: response.created.and_then(create_time),
+        create_time: response.created.as_ref().and_then(create_time),
         choices,
         usage: response.usage.map(usage),
         system_fingerprint: response.system_fingerprint.unwrap_or_default(),

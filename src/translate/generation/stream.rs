@@ -144,7 +144,7 @@ impl StreamTranslator {
         let started = proto::StreamStarted {
             id: self.id.clone(),
             model: owned(chunk.model.take()),
-            create_time: chunk.created.and_then(create_time),
+            create_time: chunk.created.as_ref().and_then(create_time),
             request_id: std::mem::take(&mut self.request_id),
             prompt_token_ids: prompt_token_ids.unwrap_or_default(),
             prompt_text: owned(prompt_text),
@@ -167,8 +167,7 @@ impl StreamTranslator {
         choice: chunk::Choice<'_>,
         usage: Option<&proto::Usage>,
     ) -> Result<(), InvalidAnswer> {
-        let is_empty = choice.delta.is_none() && choice.text.is_none();
-        if is_empty && choice.finish_reason.is_none() {
+        if choice.delta.is_none() && choice.text.is_none() {
             return Err(InvalidAnswer::Malformed("a choice without content"));
         }
         let delta = choice.delta.unwrap_or_default();

@@ -349,16 +349,6 @@ fn no_incomplete_answer_passes() {
 }
 
 #[test]
-fn a_choice_may_end_without_a_delta() {
-    let end = r#"{"id":"i","choices":[{"index":0,"finish_reason":"stop"}]}"#;
-    check(
-        asked(1),
-        &[ROLE, end],
-        &["started i m r", "0 finished Stop None"],
-    );
-}
-
-#[test]
 fn a_call_without_an_id_gets_one_of_the_first_id_of_the_answer() {
     let call = |id: &str| {
         format!(
