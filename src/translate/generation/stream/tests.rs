@@ -396,6 +396,10 @@ fn an_answer_that_contradicts_itself_fails() {
     malformed(&[ROLE, r#"{"id":"i","choices":[{"index":0}]}"#]);
     malformed(&[
         ROLE,
+        r#"{"id":"i","choices":[{"index":0,"finish_reason":"stop"}]}"#,
+    ]);
+    malformed(&[
+        ROLE,
         r#"{"id":"i","choices":[{"index":0,"finish_reason":null}]}"#,
     ]);
     malformed(&[
